@@ -1,0 +1,3 @@
+//! rollcall: exactly one bot on every meeting that should have one.
+
+pub mod sim;

@@ -1,0 +1,1 @@
+//! A simulated Recall.ai Calendar V2 API.
