@@ -1,2 +1,105 @@
 //! The command line.
-fn main() {}
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use rollcall::{app::App, clock::Clock, config::Config, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Receives Recall.ai Calendar V2 webhooks and keeps exactly one bot on every meeting that should have one.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive webhooks and take care of bots. Configured by environment variables; see .env.example.
+    Serve,
+    /// Ask the rollcall on this machine (LISTEN_ADDR or PORT) whether it is alive. For a container's health check.
+    Healthcheck,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve => serve(),
+        Command::Healthcheck => healthcheck(),
+    }
+}
+
+fn serve() -> ExitCode {
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error.to_string()),
+    };
+    if let Err(error) = telemetry::init_logging() {
+        return fail(2, &error.to_string());
+    }
+    match in_runtime(run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            fail(1, &format!("{error:#}"))
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    // Registered before anything is started: a signal from here on is not lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut app = App::start(config, Clock::system()).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        error = app.failed() => return Err(error),
+    }
+    app.stop().await;
+    Ok(())
+}
+
+fn in_runtime(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
+}
+
+/// Needs no runtime and no configuration but the port, so that it works in an image without a shell.
+fn healthcheck() -> ExitCode {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let port = match (variable("LISTEN_ADDR"), variable("PORT")) {
+        (Some(addr), _) => addr.parse().map(|addr: SocketAddr| addr.port()).ok(),
+        (None, Some(port)) => port.parse().ok(),
+        (None, None) => Some(8080),
+    };
+    let Some(port) = port else { return fail(2, "LISTEN_ADDR or PORT is malformed") };
+    match ask_livez(SocketAddr::from(([127, 0, 0, 1], port))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => fail(1, "/livez did not answer 200"),
+        Err(error) => fail(1, &format!("/livez did not answer: {error}")),
+    }
+}
+
+fn ask_livez(addr: SocketAddr) -> std::io::Result<bool> {
+    let limit = Duration::from_secs(3);
+    let mut connection = TcpStream::connect_timeout(&addr, limit)?;
+    connection.set_read_timeout(Some(limit))?;
+    connection.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut head = [0; 12];
+    connection.read_exact(&mut head)?;
+    Ok(&head == b"HTTP/1.1 200")
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("rollcall: {message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,222 @@
+//! Wires receiver and worker, and shuts them down in order: stop accepting, stop claiming, finish what is in hand, close the
+//! pool.
+//!
+//! The receiver answers before the database is there: `/livez` 200, webhooks 503, so that an orchestrator neither kills nor
+//! believes it. Migrations that fail for another reason than an absent database stop the start.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum_server::Handle;
+use sqlx::PgPool;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    http::{self, Receiver, inbox::Inbox, signature::Verifier},
+    recall::Client,
+    reconcile::{Reconciler, health::ApiHealth},
+    store::{
+        self, budget, configurations,
+        queue::{self, Key, Request},
+    },
+    telemetry::{self, chain},
+    worker::Worker,
+};
+
+/// A client has this long to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests in hand may take once the process was told to stop.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How often an absent database is looked for.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// A process that serves: the receiver listens, and the worker runs once the database is there.
+#[derive(Debug)]
+pub struct App {
+    addr: SocketAddr,
+    server: Handle<SocketAddr>,
+    serving: JoinHandle<std::io::Result<()>>,
+    writing: JoinHandle<()>,
+    working: JoinHandle<anyhow::Result<()>>,
+    stop: watch::Sender<bool>,
+    db: PgPool,
+}
+
+impl App {
+    /// Listens, and starts the worker as soon as the database is there.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the TLS backend cannot be set up.
+    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let db = store::pool(&config.database_url, config.database_max_connections).context("DATABASE_URL")?;
+        let (inbox, writing) = Inbox::open(db.clone());
+        let receiver = Receiver {
+            verifier: Arc::new(Verifier::new(&config.webhooks).context("RECALL_WEBHOOK_SECRETS")?),
+            inbox,
+            db: db.clone(),
+            is_migrated: Arc::default(),
+            api_health: ApiHealth::default(),
+            metrics: telemetry::metrics_handle(),
+            clock: clock.clone(),
+        };
+        let api = Client::new(&config.recall).context("cannot set up the API client")?;
+        let listener = TcpListener::bind(config.listen_addr)
+            .with_context(|| format!("LISTEN_ADDR is {}, which cannot be listened on", config.listen_addr))?;
+        listener.set_nonblocking(true).context("cannot listen without blocking")?;
+        let addr = listener.local_addr().context("cannot tell the address listened on")?;
+
+        let server = Handle::new();
+        let serving = tokio::spawn(serve(listener, server.clone(), receiver.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let working = tokio::spawn(work(config, db.clone(), api, receiver, clock, stopped));
+        tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "listening");
+        Ok(Self { addr, server, serving, writing, working, stop, db })
+    }
+
+    /// The address that the receiver listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Waits until the process cannot go on: a migration failed, or the receiver ended.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            ended = &mut self.working => match ended {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) => anyhow::anyhow!("the worker ended"),
+                Err(error) => anyhow::Error::new(error).context("the worker ended"),
+            },
+            ended = &mut self.serving => match ended {
+                Ok(Err(error)) => anyhow::Error::new(error).context("the receiver ended"),
+                Ok(Ok(())) => anyhow::anyhow!("the receiver ended"),
+                Err(error) => anyhow::Error::new(error).context("the receiver ended"),
+            },
+        }
+    }
+
+    /// Shuts down in order, within 10 s.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.server.graceful_shutdown(Some(CLOSE_LIMIT));
+        let _ = self.stop.send(true);
+        if let Err(error) = self.serving.await {
+            tracing::error!(error = chain(&error), "the receiver ended badly");
+        }
+        // The receiver held the last inboxes; what they took is committed now.
+        if timeout(CLOSE_LIMIT, self.writing).await.is_err() {
+            tracing::warn!("some deliveries were not committed; their senders were not acknowledged");
+        }
+        if let Err(error) = self.working.await {
+            tracing::error!(error = chain(&error), "the worker ended badly");
+        }
+        let _ = timeout(CLOSE_LIMIT, self.db.close()).await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> std::io::Result<()> {
+    let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    server.http_builder().http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    server.serve(http::router(receiver).into_make_service()).await
+}
+
+async fn work(
+    config: Config,
+    db: PgPool,
+    api: Client,
+    receiver: Receiver,
+    clock: Clock,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let configuration = tokio::select! {
+        prepared = prepare_database(&db, &config, &clock, &receiver.is_migrated) => prepared?,
+        _ = stopped.changed() => return Ok(()),
+    };
+    let concurrency = config.worker_concurrency;
+    let health = receiver.api_health.clone();
+    // The rest of the receiver goes: it holds an inbox, and the writer ends with the last.
+    drop(receiver);
+    let reconciler = reconciler(config, db, api, health, configuration, clock);
+    Worker::new(reconciler, concurrency).run(stopped).await;
+    Ok(())
+}
+
+/// A reconciler for this configuration.
+pub fn reconciler(
+    config: Config,
+    db: PgPool,
+    api: Client,
+    health: ApiHealth,
+    configuration: i64,
+    clock: Clock,
+) -> Reconciler {
+    Reconciler {
+        db,
+        api,
+        health,
+        policy: config.policy,
+        configuration,
+        sweep_interval: config.sweep_interval,
+        full_sync_interval: config.full_sync_interval,
+        clock,
+    }
+}
+
+/// Waits for the database and prepares it. Returns the generation of this configuration.
+async fn prepare_database(
+    db: &PgPool,
+    config: &Config,
+    clock: &Clock,
+    is_migrated: &AtomicBool,
+) -> anyhow::Result<i64> {
+    loop {
+        match try_prepare_database(db, config, clock).await {
+            Ok(generation) => {
+                is_migrated.store(true, Ordering::Release);
+                return Ok(generation);
+            }
+            Err(error @ store::Error::Unavailable(_)) => {
+                tracing::warn!(error = chain(&error), "waiting for the database");
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+            Err(error) => return Err(error).context("cannot prepare the database"),
+        }
+    }
+}
+
+/// Migrates, makes the budget's slots, registers the configuration, and asks for a sweep and for what the configuration has
+/// yet to decide.
+///
+/// # Errors
+/// The database's.
+pub async fn try_prepare_database(db: &PgPool, config: &Config, clock: &Clock) -> Result<i64, store::Error> {
+    store::migrate(db).await?;
+    let now = clock.now();
+    let mut tx = db.begin().await?;
+    let registered = configurations::register(&mut tx, config.policy.fingerprint(), now).await?;
+    budget::provision(&mut tx, config.recall.limits).await?;
+    if registered.is_new {
+        let requested = queue::request_undecided(&mut tx, registered.generation, now).await?;
+        tracing::info!(
+            generation = registered.generation,
+            fingerprint = %config.policy.fingerprint(),
+            requested,
+            "a new configuration decides on bots"
+        );
+    }
+    queue::request(&mut tx, &[Request { key: Key::Sweep, since: None, deadline: now }], now).await?;
+    tx.commit().await?;
+    Ok(registered.generation)
+}

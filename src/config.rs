@@ -1,0 +1,288 @@
+//! Environment variables to `Config`. Secrets are `SecretString`s from here on (P10).
+//!
+//! A value that is missing or malformed stops the start with one line: the variable, what is wrong, how to mend it. The line
+//! never repeats a value that may hold a secret.
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::domain::{
+    budget::Limits,
+    dedup::Deduplication,
+    policy::{Policy, RecordWhen},
+};
+
+/// All that is configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// `DATABASE_MAX_CONNECTIONS`; at least 2.
+    pub database_max_connections: u32,
+    /// `WORKER_CONCURRENCY`: turns at once in this replica.
+    pub worker_concurrency: usize,
+    /// The API: where, and as whom.
+    pub recall: RecallConfig,
+    /// Who may send webhooks.
+    pub webhooks: WebhookConfig,
+    /// `LISTEN_ADDR`, or `PORT` on all interfaces.
+    pub listen_addr: SocketAddr,
+    /// `ADMIN_TOKEN`: turns on the operator's API.
+    pub admin_token: Option<SecretString>,
+    /// `RECORD_WHEN`, `BOT_CONFIG`, `DEDUPLICATION`.
+    pub policy: Policy,
+    /// `SWEEP_INTERVAL`.
+    pub sweep_interval: Duration,
+    /// `FULL_SYNC_INTERVAL`.
+    pub full_sync_interval: Duration,
+}
+
+/// The API: where, as whom, and how often.
+#[derive(Clone, Debug)]
+pub struct RecallConfig {
+    /// `RECALL_API_KEY`, without the `Token ` prefix.
+    pub api_key: SecretString,
+    /// `RECALL_BASE_URL`, or that of `RECALL_REGION`; its path ends with a slash.
+    pub base_url: Url,
+    /// `RECALL_LIMITS`.
+    pub limits: Limits,
+}
+
+/// Who may send webhooks; at least one of the two is not empty.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// `RECALL_WEBHOOK_SECRETS`.
+    pub secrets: Vec<SecretString>,
+    /// `RECALL_WEBHOOK_TOKENS`.
+    pub tokens: Vec<SecretString>,
+}
+
+/// A variable that is missing or malformed.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct ConfigError {
+    variable: &'static str,
+    problem: String,
+}
+
+fn wrong(variable: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError { variable, problem: problem.into() }
+}
+
+/// How a variable is looked up. A variable that is set to nothing counts as not set.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// The first variable that is missing or malformed.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables from wherever `lookup` finds them.
+    ///
+    /// # Errors
+    /// The first variable that is missing or malformed.
+    pub fn from_lookup(lookup: Lookup) -> Result<Self, ConfigError> {
+        let lookup: Lookup =
+            &|name| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        Ok(Self {
+            database_url: database_url(lookup)?,
+            database_max_connections: number(lookup, "DATABASE_MAX_CONNECTIONS", 10, 2)?,
+            worker_concurrency: number(lookup, "WORKER_CONCURRENCY", 16, 1)?,
+            recall: recall(lookup)?,
+            webhooks: webhooks(lookup)?,
+            listen_addr: listen_addr(lookup)?,
+            admin_token: lookup("ADMIN_TOKEN").map(SecretString::from),
+            policy: policy(lookup)?,
+            sweep_interval: interval(lookup, "SWEEP_INTERVAL", "15m")?,
+            full_sync_interval: interval(lookup, "FULL_SYNC_INTERVAL", "6h")?,
+        })
+    }
+}
+
+fn database_url(lookup: Lookup) -> Result<SecretString, ConfigError> {
+    let variable = "DATABASE_URL";
+    let url = lookup(variable).ok_or_else(|| {
+        wrong(
+            variable,
+            "is not set: give the Postgres to keep state in, as postgres://user:password@host:5432/database",
+        )
+    })?;
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if !is_postgres || PgConnectOptions::from_str(&url).is_err() {
+        return Err(wrong(
+            variable,
+            "is not a Postgres URL: write postgres://user:password@host:5432/database, percent-encoding special characters in the password",
+        ));
+    }
+    Ok(url.into())
+}
+
+fn recall(lookup: Lookup) -> Result<RecallConfig, ConfigError> {
+    let variable = "RECALL_API_KEY";
+    let api_key = lookup(variable).ok_or_else(|| {
+        wrong(variable, "is not set: copy a key from the dashboard of your region, Developers → API keys")
+    })?;
+    let api_key = api_key.strip_prefix("Token ").unwrap_or(&api_key).trim().to_owned();
+    if api_key.is_empty() || !api_key.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(wrong(variable, "is not a key: it must be one word of printable ASCII characters; copy it again"));
+    }
+    Ok(RecallConfig { api_key: api_key.into(), base_url: base_url(lookup)?, limits: limits(lookup)? })
+}
+
+fn base_url(lookup: Lookup) -> Result<Url, ConfigError> {
+    let region = lookup("RECALL_REGION").unwrap_or_else(|| "us-east-1".into());
+    if !["us-east-1", "us-west-2", "eu-central-1", "ap-northeast-1"].contains(&region.as_str()) {
+        return Err(wrong(
+            "RECALL_REGION",
+            format!("is `{region}`: use us-east-1, us-west-2, eu-central-1 or ap-northeast-1"),
+        ));
+    }
+    let variable = "RECALL_BASE_URL";
+    let base = lookup(variable).unwrap_or_else(|| format!("https://{region}.recall.ai"));
+    let mut url = Url::parse(&base)
+        .ok()
+        .filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host() && url.query().is_none())
+        .filter(|url| url.username().is_empty() && url.password().is_none())
+        .ok_or_else(|| wrong(variable, "is not a base URL: write http(s)://host[:port], without user or query"))?;
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+fn limits(lookup: Lookup) -> Result<Limits, ConfigError> {
+    let variable = "RECALL_LIMITS";
+    let text = lookup(variable).unwrap_or_default();
+    let mut limits = Limits { list: 60, read: 300, bot: 600 };
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let limit = match name.trim() {
+            "list" => &mut limits.list,
+            "read" => &mut limits.read,
+            "bot" => &mut limits.bot,
+            _ => {
+                return Err(wrong(
+                    variable,
+                    format!("has `{part}`: write list=60,read=300,bot=600, each a number of calls per minute"),
+                ));
+            }
+        };
+        *limit = value.trim().parse().ok().filter(|calls| (1..=100_000).contains(calls)).ok_or_else(|| {
+            wrong(variable, format!("has `{part}`: calls per minute must be a number from 1 to 100000"))
+        })?;
+    }
+    Ok(limits)
+}
+
+fn webhooks(lookup: Lookup) -> Result<WebhookConfig, ConfigError> {
+    let secrets = list(lookup, "RECALL_WEBHOOK_SECRETS");
+    let tokens = list(lookup, "RECALL_WEBHOOK_TOKENS");
+    for (position, secret) in secrets.iter().enumerate() {
+        let text = secret.expose_secret();
+        if !text.starts_with("whsec_") || svix::webhooks::Webhook::new(text).is_err() {
+            let problem = format!(
+                "has no secret at position {}: each is `whsec_` and base64, as the dashboard shows it",
+                position + 1
+            );
+            return Err(wrong("RECALL_WEBHOOK_SECRETS", problem));
+        }
+    }
+    if secrets.is_empty() && tokens.is_empty() {
+        return Err(wrong(
+            "RECALL_WEBHOOK_SECRETS",
+            "and RECALL_WEBHOOK_TOKENS are both unset, so anybody could send webhooks: set the `whsec_…` secret from the dashboard, or a token that stands in the webhook URL as ?token=…",
+        ));
+    }
+    Ok(WebhookConfig { secrets, tokens })
+}
+
+fn list(lookup: Lookup, variable: &str) -> Vec<SecretString> {
+    let text = lookup(variable).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(SecretString::from).collect()
+}
+
+fn listen_addr(lookup: Lookup) -> Result<SocketAddr, ConfigError> {
+    if let Some(addr) = lookup("LISTEN_ADDR") {
+        let problem = format!("is `{addr}`: write an address and a port, such as 0.0.0.0:8080 or [::]:8080");
+        return addr.parse().map_err(|_| wrong("LISTEN_ADDR", problem));
+    }
+    let port = number(lookup, "PORT", 8080, 0)?;
+    Ok(SocketAddr::from(([0, 0, 0, 0], port)))
+}
+
+fn policy(lookup: Lookup) -> Result<Policy, ConfigError> {
+    let record_when = match lookup("RECORD_WHEN").as_deref() {
+        None | Some("all") => RecordWhen::All,
+        Some("none") => RecordWhen::None,
+        Some(other) => return Err(wrong("RECORD_WHEN", format!("is `{other}`: use all or none"))),
+    };
+    let deduplication = match lookup("DEDUPLICATION").as_deref() {
+        None | Some("meeting") => Deduplication::Meeting,
+        Some("company") => Deduplication::Company,
+        Some("event") => Deduplication::Event,
+        Some(other) => return Err(wrong("DEDUPLICATION", format!("is `{other}`: use meeting, company or event"))),
+    };
+    Ok(Policy { record_when, deduplication, bot_config: bot_config(lookup)? })
+}
+
+fn bot_config(lookup: Lookup) -> Result<Map<String, Value>, ConfigError> {
+    let (variable, text) = match (lookup("BOT_CONFIG"), lookup("BOT_CONFIG_FILE")) {
+        (Some(_), Some(_)) => return Err(wrong("BOT_CONFIG", "and BOT_CONFIG_FILE are both set: keep one")),
+        (Some(text), None) => ("BOT_CONFIG", text),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| wrong("BOT_CONFIG_FILE", format!("names `{path}`, which cannot be read: {error}")))?;
+            ("BOT_CONFIG_FILE", text)
+        }
+        (None, None) => return Ok(Map::new()),
+    };
+    let config: Map<String, Value> = serde_json::from_str(&text)
+        .map_err(|error| wrong(variable, format!("is not a JSON object: {error}; write {{\"bot_name\": \"…\"}}")))?;
+    for field in ["join_at", "meeting_url"] {
+        if config.contains_key(field) {
+            return Err(wrong(
+                variable,
+                format!("has `{field}`, which differs for each event: leave it out, and the event's own is used"),
+            ));
+        }
+    }
+    match config.get("metadata") {
+        None => Ok(config),
+        Some(Value::Object(metadata)) if metadata.values().all(|value| value.is_string() || value.is_null()) => {
+            Ok(config)
+        }
+        Some(_) => {
+            Err(wrong(variable, "has a `metadata` that the API refuses: it must be an object whose values are strings"))
+        }
+    }
+}
+
+fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Duration, ConfigError> {
+    let text = lookup(variable).unwrap_or_else(|| default.to_owned());
+    humantime::parse_duration(&text)
+        .ok()
+        .filter(|interval| (Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)).contains(interval))
+        .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration from 1s to 7d, such as 30s, 15m or 1h")))
+}
+
+fn number<N: FromStr + PartialOrd>(
+    lookup: Lookup,
+    variable: &'static str,
+    default: N,
+    least: N,
+) -> Result<N, ConfigError>
+where
+    N: std::fmt::Display,
+{
+    let Some(text) = lookup(variable) else { return Ok(default) };
+    let problem = format!("is `{text}`: write a whole number, {least} or more");
+    text.parse().ok().filter(|number| *number >= least).ok_or_else(|| wrong(variable, problem))
+}

@@ -1,0 +1,288 @@
+//! `plan_bot`: what should become of an event's bot, now.
+//!
+//! Pure and total, so that every rule about bots can be read and tested here. A plan leaves no choice to whoever carries it
+//! out, and planning again after carrying it out changes nothing (P11): the plan looks at what the API lists (`bots`) and at
+//! what we asked for last (`Scheduled`), never at `updated_at`, which scheduling a bot may touch.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    Fingerprint,
+    calendar::{Calendar, CalendarStatus},
+    event::Event,
+    policy::Policy,
+};
+
+/// Within this time before the start Recall may ignore a new configuration, since the bot is already being prepared.
+const TOO_LATE_TO_CHANGE: TimeDelta = TimeDelta::minutes(10);
+
+/// All that a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The event as mirrored.
+    pub event: &'a Event,
+    /// Its calendar as mirrored; `None` if it was never read.
+    pub calendar: Option<&'a Calendar>,
+    /// What Schedule Bot was last asked for on this event.
+    pub scheduled: Option<&'a Scheduled>,
+    /// A newer configuration has already decided on this very version of the event.
+    pub decided_by_newer: bool,
+    /// The configuration of this process.
+    pub policy: &'a Policy,
+    /// The present.
+    pub now: DateTime<Utc>,
+}
+
+/// The last Schedule Bot on an event that the API accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Its deduplication key.
+    pub key: String,
+    /// Of the `BOT_CONFIG` it carried.
+    pub config: Fingerprint,
+}
+
+/// What to do about an event's bot, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// There should be no bot, and there is none to remove.
+    Nothing(NoBot),
+    /// The bot that should be there is there.
+    Keep(Kept),
+    /// Schedule Bot with `key`; it makes, moves or reconfigures the event's one bot.
+    Schedule {
+        /// The deduplication key to send.
+        key: String,
+        /// What made it necessary.
+        reason: Needed,
+    },
+    /// Delete Bot.
+    Unschedule(NoBot),
+}
+
+/// Why an event has no bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBot {
+    /// The event was deleted; Recall removes its bot by itself.
+    Deleted,
+    /// Recall cannot read the calendar, and has removed its bots by itself.
+    CalendarNotConnected,
+    /// The event is still on the calendar, but called off.
+    Cancelled,
+    /// The meeting is over.
+    Ended,
+    /// There is nothing to join.
+    NoMeetingUrl,
+    /// `RECORD_WHEN` says no.
+    RuleSaysNo,
+    /// A bot was scheduled for this very meeting and is gone now that it has begun: somebody may have sent it away.
+    SentAway,
+    /// A replica with a newer configuration has decided.
+    LeftToNewer,
+}
+
+/// Why a bot stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Right time, link and configuration.
+    AsWanted,
+    /// It has joined or is joining.
+    InMeeting,
+    /// Only its configuration differs, and the meeting is about to begin.
+    TooLateToChange,
+    /// Only its configuration differs, and a newer one than ours has decided.
+    LeftToNewer,
+}
+
+/// Why Schedule Bot is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// The event has no bot yet.
+    New,
+    /// The event's time or link has changed; Recall does not move bots by itself.
+    Moved,
+    /// Same meeting, but keys are formed in another way now.
+    Rekeyed,
+    /// The bot that was scheduled is no longer there, though the meeting has yet to begin.
+    Missing,
+    /// `BOT_CONFIG` has changed.
+    ConfigChanged,
+    /// There is a bot that we did not schedule, or whose answer was lost.
+    ConfigUnknown,
+}
+
+/// Plans the bot of one event.
+pub fn plan_bot(situation: &Situation) -> Plan {
+    match join_link(situation) {
+        Ok((calendar, meeting_url)) => plan_wanted(situation, calendar, meeting_url),
+        Err(reason) => plan_unwanted(situation, reason),
+    }
+}
+
+/// The link to join, or why no bot is wanted.
+fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a str), NoBot> {
+    let event = situation.event;
+    if event.is_deleted {
+        return Err(NoBot::Deleted);
+    }
+    let calendar = situation
+        .calendar
+        .filter(|calendar| calendar.status == CalendarStatus::Connected)
+        .ok_or(NoBot::CalendarNotConnected)?;
+    if event.is_cancelled {
+        return Err(NoBot::Cancelled);
+    }
+    if event.ends_at() <= situation.now {
+        return Err(NoBot::Ended);
+    }
+    let meeting_url = event.meeting_url.as_deref().ok_or(NoBot::NoMeetingUrl)?;
+    if !situation.policy.record_when.wants(event, calendar) {
+        return Err(NoBot::RuleSaysNo);
+    }
+    Ok((calendar, meeting_url))
+}
+
+/// A bot that has yet to join is removed, even from a meeting that was moved into the past; one that has joined cannot be.
+fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
+    let has_future_bot = situation.event.bots.iter().any(|bot| bot.is_future(situation.now));
+    match reason {
+        // Recall has removed the bot, and refuses calls.
+        NoBot::Deleted | NoBot::CalendarNotConnected => Plan::Nothing(reason),
+        NoBot::RuleSaysNo if has_future_bot && situation.decided_by_newer => Plan::Keep(Kept::LeftToNewer),
+        NoBot::Cancelled
+        | NoBot::Ended
+        | NoBot::NoMeetingUrl
+        | NoBot::RuleSaysNo
+        | NoBot::SentAway
+        | NoBot::LeftToNewer => {
+            if has_future_bot {
+                Plan::Unschedule(reason)
+            } else {
+                Plan::Nothing(reason)
+            }
+        }
+    }
+}
+
+fn plan_wanted(situation: &Situation, calendar: &Calendar, meeting_url: &str) -> Plan {
+    let key = situation.policy.deduplication.key(situation.event, calendar, meeting_url);
+    let needed = match situation.event.bots.iter().find(|bot| bot.deduplication_key == key) {
+        Some(bot) if situation.event.start_time <= situation.now || !bot.is_future(situation.now) => {
+            return Plan::Keep(Kept::InMeeting);
+        }
+        Some(_) => match reconfiguration(situation, &key) {
+            Ok(needed) => needed,
+            Err(kept) => return Plan::Keep(kept),
+        },
+        None => match absence(situation, &key, meeting_url) {
+            Ok(needed) => needed,
+            Err(reason) => return Plan::Nothing(reason),
+        },
+    };
+    Plan::Schedule { key, reason: needed }
+}
+
+/// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else can.
+fn reconfiguration(situation: &Situation, key: &str) -> Result<Needed, Kept> {
+    let needed = match situation.scheduled.filter(|scheduled| scheduled.key == key) {
+        Some(scheduled) if scheduled.config == situation.policy.bot_fingerprint() => return Err(Kept::AsWanted),
+        Some(_) => Needed::ConfigChanged,
+        None => Needed::ConfigUnknown,
+    };
+    if situation.decided_by_newer {
+        return Err(Kept::LeftToNewer);
+    }
+    if situation.event.start_time - situation.now < TOO_LATE_TO_CHANGE {
+        return Err(Kept::TooLateToChange);
+    }
+    Ok(needed)
+}
+
+/// The right bot is not there: why one has to be scheduled, or why not.
+fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed, NoBot> {
+    let event = situation.event;
+    if situation.scheduled.is_some_and(|scheduled| scheduled.key == key) {
+        return if event.start_time <= situation.now { Err(NoBot::SentAway) } else { Ok(Needed::Missing) };
+    }
+    let needed = match event.bots.iter().find(|bot| bot.is_future(situation.now)) {
+        Some(bot) if bot.start_time == event.start_time && bot.meeting_url.as_deref() == Some(meeting_url) => {
+            Needed::Rekeyed
+        }
+        Some(_) => return Ok(Needed::Moved),
+        None => Needed::New,
+    };
+    if situation.decided_by_newer { Err(NoBot::LeftToNewer) } else { Ok(needed) }
+}
+
+impl Plan {
+    /// Its name in tables, logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Nothing(_) => "nothing",
+            Self::Keep(_) => "keep",
+            Self::Schedule { .. } => "schedule",
+            Self::Unschedule(_) => "unschedule",
+        }
+    }
+
+    /// The reason as a sentence.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Nothing(reason) | Self::Unschedule(reason) => reason.as_str(),
+            Self::Keep(reason) => reason.as_str(),
+            Self::Schedule { reason, .. } => reason.as_str(),
+        }
+    }
+
+    /// Whether the decision was left to a replica with a newer configuration, and so is not ours to record.
+    pub fn is_left_to_newer(&self) -> bool {
+        matches!(self, Self::Nothing(NoBot::LeftToNewer) | Self::Keep(Kept::LeftToNewer))
+    }
+}
+
+impl NoBot {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "the event is deleted",
+            Self::CalendarNotConnected => "the calendar is not connected",
+            Self::Cancelled => "the meeting is cancelled",
+            Self::Ended => "the meeting has ended",
+            Self::NoMeetingUrl => "the event has no meeting link",
+            Self::RuleSaysNo => "RECORD_WHEN does not want it",
+            Self::SentAway => "the bot of this meeting left after it began; somebody may have sent it away",
+            Self::LeftToNewer => "a newer configuration has decided",
+        }
+    }
+}
+
+impl Kept {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AsWanted => "the right bot is scheduled",
+            Self::InMeeting => "the bot is in the meeting, or joining",
+            Self::TooLateToChange => "the bot's configuration differs, but the meeting is about to begin",
+            Self::LeftToNewer => "a newer configuration has decided",
+        }
+    }
+}
+
+impl Needed {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "the meeting has no bot yet",
+            Self::Moved => "the meeting's time or link has changed",
+            Self::Rekeyed => "DEDUPLICATION has changed",
+            Self::Missing => "the bot that was scheduled is gone",
+            Self::ConfigChanged => "BOT_CONFIG has changed",
+            Self::ConfigUnknown => "the bot was not scheduled by this rollcall, or the answer was lost",
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.as_str(), self.reason())
+    }
+}

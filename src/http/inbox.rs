@@ -1,0 +1,115 @@
+//! The inbox: deliveries that arrive together share a transaction.
+//!
+//! One task writes. It takes what has arrived, commits it, answers, and takes what has arrived meanwhile: no timer, so a lone
+//! delivery waits for nobody, and a storm is a few large commits. An answer goes out only after its commit (P1). If a batch
+//! is refused, its deliveries are tried one by one, so that one of them does no harm to the others.
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    store::{
+        self,
+        deliveries::{self, Delivery},
+        queue::{self, Key, Request},
+    },
+    telemetry::{self, chain},
+};
+
+/// Deliveries that may wait for the writer. Above that the answer is 503 at once.
+const CAPACITY: usize = 4096;
+/// Deliveries in one transaction.
+const MAX_BATCH: usize = 256;
+
+/// Commits deliveries.
+#[derive(Clone, Debug)]
+pub struct Inbox(mpsc::Sender<Waiting>);
+
+/// The delivery was not committed; its sender has to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the delivery was not committed")]
+pub struct NotCommitted;
+
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    answer: oneshot::Sender<Result<(), NotCommitted>>,
+}
+
+impl Inbox {
+    /// Starts the writer. It ends when all inboxes are dropped and what they took is committed.
+    pub fn open(db: PgPool) -> (Self, JoinHandle<()>) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        (Self(sender), tokio::spawn(write(db, receiver)))
+    }
+
+    /// Commits a delivery, and the request for its calendar's key with it.
+    ///
+    /// # Errors
+    /// The database cannot commit now, or too many are waiting.
+    pub async fn accept(&self, delivery: Delivery) -> Result<(), NotCommitted> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Waiting { delivery, answer }).map_err(|_| NotCommitted)?;
+        answered.await.unwrap_or(Err(NotCommitted))
+    }
+}
+
+async fn write(db: PgPool, mut receiver: mpsc::Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    while receiver.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        metrics::histogram!(telemetry::BATCH_SIZE).record(batch.len() as f64);
+        let (deliveries, answers): (Vec<Delivery>, Vec<_>) =
+            batch.drain(..).map(|waiting| (waiting.delivery, waiting.answer)).unzip();
+        let results = commit_batch(&db, &deliveries).await;
+        for (answer, result) in answers.into_iter().zip(results) {
+            // Whoever has hung up will send it again, and the id will be known.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// Whether each of the deliveries was committed.
+async fn commit_batch(db: &PgPool, deliveries: &[Delivery]) -> Vec<Result<(), NotCommitted>> {
+    match commit(db, deliveries).await {
+        Ok(()) => vec![Ok(()); deliveries.len()],
+        Err(store::Error::Refused(_)) if deliveries.len() > 1 => {
+            let mut results = Vec::with_capacity(deliveries.len());
+            for delivery in deliveries {
+                results.push(commit(db, std::slice::from_ref(delivery)).await.map_err(|error| not_committed(&error)));
+            }
+            results
+        }
+        Err(error) => vec![Err(not_committed(&error)); deliveries.len()],
+    }
+}
+
+fn not_committed(error: &store::Error) -> NotCommitted {
+    tracing::warn!(error = chain(error), "deliveries cannot be committed; their senders are told to try again");
+    NotCommitted
+}
+
+async fn commit(db: &PgPool, deliveries: &[Delivery]) -> Result<(), store::Error> {
+    let mut tx = db.begin().await?;
+    let new = deliveries::record(&mut *tx, deliveries).await?;
+    // A repeated delivery costs nothing more: what it asks for was requested with the first.
+    let fresh = deliveries.iter().filter(|delivery| new.contains(&delivery.id));
+    let requests: Vec<Request> = fresh
+        .clone()
+        .filter_map(|delivery| {
+            let key = Key::Calendar(delivery.calendar_id?);
+            Some(Request { key, since: delivery.last_updated_ts, deadline: delivery.received_at })
+        })
+        .collect();
+    if let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() {
+        queue::request(&mut tx, &requests, now).await?;
+    }
+    tx.commit().await?;
+    for delivery in fresh {
+        let calendar = delivery.calendar_id.map(tracing::field::display);
+        tracing::info!(delivery.id, topic = delivery.topic, calendar.id = calendar, "delivery accepted");
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! The receiver: who may send, what they sent, and a durable yes.
+
+mod error;
+mod health;
+pub mod inbox;
+pub mod signature;
+mod webhook;
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+
+use crate::{clock::Clock, reconcile::health::ApiHealth};
+use inbox::Inbox;
+use signature::Verifier;
+
+/// What the routes need.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Who may send webhooks.
+    pub verifier: Arc<Verifier>,
+    /// Where deliveries are committed.
+    pub inbox: Inbox,
+    /// The database, to tell whether something could be committed.
+    pub db: PgPool,
+    /// Set once the schema is up to date.
+    pub is_migrated: Arc<AtomicBool>,
+    /// Whether the API lets us in.
+    pub api_health: ApiHealth,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// All routes.
+pub fn router(receiver: Receiver) -> Router {
+    Router::new()
+        .route("/webhooks/recall", post(webhook::receive))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .with_state(receiver)
+}

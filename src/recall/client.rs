@@ -1,0 +1,298 @@
+//! The client: one method for each endpoint that rollcall uses, named as Recall names it.
+//!
+//! A method makes one request and tells what came of it; it never retries, waits or counts. Budgets and retries are for the
+//! caller, who can put a key aside instead of holding it. No request follows a redirect, and a next page is followed on the
+//! API's own origin alone: the key goes nowhere else.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::{Method, RequestBuilder, Response, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json, value::RawValue};
+use tracing::Instrument;
+
+use super::{
+    error::Error,
+    wire::{self, Page},
+};
+use crate::{
+    config::RecallConfig,
+    domain::{
+        budget::CallClass,
+        calendar::{Calendar, CalendarId},
+        event::{Event, EventId},
+    },
+};
+
+/// A call that takes longer has failed. Recall's own load balancer gives up at a minute.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A page is up to 100 events; larger than this is not read into memory.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Calls the API of one workspace.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base_url: Url,
+    authorization: SecretString,
+}
+
+/// A page of calendars.
+#[derive(Debug)]
+pub struct CalendarPage {
+    /// The calendars that could be read.
+    pub calendars: Vec<Calendar>,
+    /// Why others could not.
+    pub unreadable: Vec<String>,
+    /// The next page, if there is one.
+    pub next: Option<PageUrl>,
+}
+
+/// A page of events.
+#[derive(Debug)]
+pub struct EventPage {
+    /// The events that could be read, in the page's order.
+    pub events: Vec<Event>,
+    /// Those that could not.
+    pub unreadable: Vec<UnreadableEvent>,
+    /// The next page, if there is one.
+    pub next: Option<PageUrl>,
+}
+
+/// An item of a page that is not an event as documented.
+#[derive(Debug)]
+pub struct UnreadableEvent {
+    /// Its id, or its place in the page where it has none.
+    pub event_id: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A next page, as the API named it, known to lie on the API's own origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageUrl(String);
+
+impl PageUrl {
+    /// The path and query, to be kept until the run goes on.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What `as_str` gave.
+    pub fn from_stored(path_and_query: String) -> Self {
+        Self(path_and_query)
+    }
+}
+
+impl Client {
+    /// A client for the API at `config.base_url`.
+    ///
+    /// # Errors
+    /// The TLS backend cannot be set up.
+    pub fn new(config: &RecallConfig) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("rollcall/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .build()?;
+        let authorization = format!("Token {}", config.api_key.expose_secret()).into();
+        Ok(Self { http, base_url: config.base_url.clone(), authorization })
+    }
+
+    /// [List Calendars](https://docs.recall.ai/reference/calendars_list): a page of all calendars of the workspace.
+    /// 60 a minute.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_calendars(&self, page: Option<&PageUrl>) -> Result<CalendarPage, Error> {
+        let call = "List Calendars";
+        let url = match page {
+            Some(page) => self.page_url(page),
+            None => self.url(&["calendars"]),
+        };
+        let body = self.send(call, CallClass::List, self.http.get(url)).await?;
+        let (items, next) = self.read_page(call, &body)?;
+        let mut answer = CalendarPage { calendars: Vec::with_capacity(items.len()), unreadable: vec![], next };
+        for item in items {
+            match wire::read_calendar(item.get()) {
+                Ok(calendar) => answer.calendars.push(calendar),
+                Err(error) => answer.unreadable.push(wire::problem(&error)),
+            }
+        }
+        Ok(answer)
+    }
+
+    /// [Retrieve Calendar](https://docs.recall.ai/reference/calendars_retrieve). 300 a minute.
+    ///
+    /// # Errors
+    /// See [`Error`]; 404 for a calendar that was deleted.
+    pub async fn retrieve_calendar(&self, id: CalendarId) -> Result<Calendar, Error> {
+        let call = "Retrieve Calendar";
+        let url = self.url(&["calendars", &id.to_string()]);
+        let body = self.send(call, CallClass::Read, self.http.get(url)).await?;
+        read(call, &body, wire::read_calendar)
+    }
+
+    /// [List Calendar Events](https://docs.recall.ai/reference/calendar_events_list): the first page of a calendar's events
+    /// that changed at or after `updated_since`, or of all. 60 a minute. The order of events is not documented.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_calendar_events(
+        &self,
+        calendar: CalendarId,
+        updated_since: Option<DateTime<Utc>>,
+    ) -> Result<EventPage, Error> {
+        let mut url = self.url(&["calendar-events"]);
+        url.query_pairs_mut().append_pair("calendar_id", &calendar.to_string());
+        if let Some(since) = updated_since {
+            // `append_pair` percent-encodes; a bare `+00:00` would arrive as a space.
+            url.query_pairs_mut().append_pair("updated_at__gte", &since.to_rfc3339_opts(SecondsFormat::Micros, true));
+        }
+        self.get_event_page(url).await
+    }
+
+    /// The next page of a list of events, requested as the API named it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_calendar_events_next(&self, page: &PageUrl) -> Result<EventPage, Error> {
+        self.get_event_page(self.page_url(page)).await
+    }
+
+    /// [Retrieve Calendar Event](https://docs.recall.ai/reference/calendar_events_retrieve). 300 a minute.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn retrieve_calendar_event(&self, id: EventId) -> Result<Event, Error> {
+        let call = "Retrieve Calendar Event";
+        let url = self.url(&["calendar-events", &id.to_string()]);
+        let body = self.send(call, CallClass::Read, self.http.get(url)).await?;
+        read(call, &body, wire::read_event)
+    }
+
+    /// [Schedule Bot](https://docs.recall.ai/reference/calendar_events_bot_create): makes, moves or reconfigures the one bot
+    /// of an event; the whole configuration is replaced. 600 a minute. Safe to repeat before the event has begun: the same
+    /// key updates the same bot. Answers with the event.
+    ///
+    /// # Errors
+    /// See [`Error`]; 400 once the event has ended, 409 while another call has the same key, 507 if no bot is free.
+    pub async fn schedule_bot(&self, id: EventId, key: &str, bot_config: &Map<String, Value>) -> Result<Event, Error> {
+        let call = "Schedule Bot";
+        let url = self.url(&["calendar-events", &id.to_string(), "bot"]);
+        let request = self.http.post(url).json(&json!({ "deduplication_key": key, "bot_config": bot_config }));
+        let body = self.send(call, CallClass::ScheduleBot, request).await?;
+        read(call, &body, wire::read_event)
+    }
+
+    /// [Delete Bot](https://docs.recall.ai/reference/calendar_events_bot_destroy): removes the event's scheduled bot, unless
+    /// another event shares it. 600 a minute. Safe to repeat. Answers with the event.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete_bot(&self, id: EventId) -> Result<Event, Error> {
+        let call = "Delete Bot";
+        let url = self.url(&["calendar-events", &id.to_string(), "bot"]);
+        let body = self.send(call, CallClass::DeleteBot, self.http.request(Method::DELETE, url)).await?;
+        read(call, &body, wire::read_event)
+    }
+
+    async fn get_event_page(&self, url: Url) -> Result<EventPage, Error> {
+        let call = "List Calendar Events";
+        let body = self.send(call, CallClass::List, self.http.get(url)).await?;
+        let (items, next) = self.read_page(call, &body)?;
+        let mut page = EventPage { events: Vec::with_capacity(items.len()), unreadable: vec![], next };
+        for (place, item) in items.iter().enumerate() {
+            match wire::read_event(item.get()) {
+                Ok(event) => page.events.push(event),
+                Err(error) => page.unreadable.push(UnreadableEvent {
+                    event_id: wire::read_id(item.get()).unwrap_or_else(|| format!("item {place}")),
+                    reason: wire::problem(&error),
+                }),
+            }
+        }
+        Ok(page)
+    }
+
+    /// Sends one request and reads its whole answer.
+    async fn send(&self, call: &'static str, class: CallClass, request: RequestBuilder) -> Result<Vec<u8>, Error> {
+        let span = tracing::debug_span!("api_call", call);
+        let request = request
+            .header(header::AUTHORIZATION, self.authorization.expose_secret())
+            .header(header::ACCEPT, "application/json");
+        let answer = async {
+            let response = request.send().await.map_err(|error| Error::no_answer(call, error))?;
+            let (status, retry_after) = (response.status(), retry_after(&response));
+            let body = read_body(call, response).await?;
+            if status.is_success() { Ok(body) } else { Err(Error::refused(call, class, status, retry_after, &body)) }
+        }
+        .instrument(span)
+        .await;
+        let outcome = match &answer {
+            Ok(_) => "ok".to_owned(),
+            Err(Error::Refused { status, .. }) => status.as_u16().to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        metrics::counter!(crate::telemetry::API_CALLS, "call" => call, "outcome" => outcome).increment(1);
+        answer
+    }
+
+    fn read_page(&self, call: &'static str, body: &[u8]) -> Result<(Vec<Box<RawValue>>, Option<PageUrl>), Error> {
+        let page: Page =
+            serde_json::from_slice(body).map_err(|error| Error::Unreadable { call, problem: wire::problem(&error) })?;
+        let next = page.next.filter(|next| !next.is_empty());
+        let next = next.map(|next| self.pin(&next).ok_or(Error::ForeignNextPage { call })).transpose()?;
+        Ok((page.results, next))
+    }
+
+    /// Keeps path and query of a next page if it names our host. Its scheme may differ: the API is known to write `http://`
+    /// behind its load balancer.
+    fn pin(&self, next: &str) -> Option<PageUrl> {
+        let next = Url::parse(next).ok()?;
+        let same_port = next.port() == self.base_url.port() || next.port().is_none();
+        let ours = next.host() == self.base_url.host() && same_port && next.username().is_empty();
+        let query = next.query().map(|query| format!("?{query}")).unwrap_or_default();
+        ours.then(|| PageUrl(format!("{}{query}", next.path())))
+    }
+
+    fn page_url(&self, page: &PageUrl) -> Url {
+        let (path, query) = page.0.split_once('?').map_or((page.0.as_str(), None), |(path, query)| (path, Some(query)));
+        let mut url = self.base_url.clone();
+        url.set_path(path);
+        url.set_query(query);
+        url
+    }
+
+    /// The URL of a route under `/api/v2/`, with the slash that all documented paths end with.
+    fn url(&self, segments: &[&str]) -> Url {
+        let path = format!("{}api/v2/{}/", self.base_url.path(), segments.join("/"));
+        let mut url = self.base_url.clone();
+        url.set_path(&path);
+        url
+    }
+}
+
+fn read<T>(call: &'static str, body: &[u8], read: fn(&str) -> Result<T, serde_json::Error>) -> Result<T, Error> {
+    let text = std::str::from_utf8(body).map_err(|_| Error::Unreadable { call, problem: "not UTF-8".into() })?;
+    read(text).map_err(|error| Error::Unreadable { call, problem: wire::problem(&error) })
+}
+
+/// Seconds, as the API writes it; an hour at most, lest a strange value hold everything for days.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds: u64 = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.clamp(1, 3600)))
+}
+
+async fn read_body(call: &'static str, mut response: Response) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| Error::no_answer(call, error))? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Error::Unreadable { call, problem: format!("longer than {MAX_ANSWER_BYTES} bytes") });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,180 @@
+//! What can go wrong with a call, and what kind of failure that is.
+//!
+//! The kind is said here, where the error is born; everybody above passes it on. An error's text holds the call, the status
+//! and the API's own code, never a body: bodies may echo links, keys or tokens (P10).
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use crate::domain::budget::CallClass;
+
+/// The most that is kept of a code that the API sent.
+const CODE_CHARS: usize = 60;
+
+/// A call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No complete answer: not connected, timed out, or cut off. Whether the call took effect is unknown.
+    #[error("{call} got no complete answer from the API")]
+    NoAnswer {
+        /// The call, as the API's documents name it.
+        call: &'static str,
+        /// What failed, without the URL.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// An answer of another status than success.
+    #[error("{call} was answered {status}{}", if code.is_empty() { String::new() } else { format!(" ({code})") })]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// The status.
+        status: StatusCode,
+        /// The API's own code, or the names of the fields it complains of; empty if there is none.
+        code: String,
+        /// What kind of failure that is.
+        failure: Failure,
+    },
+    /// A success whose body is not what the documents say.
+    #[error("{call} was answered with a body that cannot be read: {problem}")]
+    Unreadable {
+        /// The call.
+        call: &'static str,
+        /// What is wrong with it, and where.
+        problem: String,
+    },
+    /// A page that names a next page on another host, or on none. It is not followed: the key would go along.
+    #[error("{call} names a next page that is not on the API's own origin")]
+    ForeignNextPage {
+        /// The call.
+        call: &'static str,
+    },
+}
+
+/// Kinds of failure, by what has to happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Will pass: back off and try again.
+    Transient,
+    /// 429: nobody may call this class before the time is over.
+    Throttled {
+        /// The class whose limit was reached.
+        class: CallClass,
+        /// `Retry-After`.
+        retry_after: Duration,
+    },
+    /// 409: another call for the same deduplication key is in flight.
+    Conflict,
+    /// 507: no bot is free for a meeting that is about to begin.
+    NoCapacity {
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// 404: the API does not know the calendar or event.
+    NotFound,
+    /// 400 "has ended": there is nothing left to do.
+    Ended,
+    /// Will not pass by itself.
+    Permanent,
+    /// 401, 402, 403: the key, the region, the account or the network; no call would fare better.
+    Ours,
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn failure(&self) -> Failure {
+        match self {
+            // A body that cannot be read may be a proxy's page, or an answer cut short.
+            Self::NoAnswer { .. } | Self::Unreadable { .. } => Failure::Transient,
+            Self::Refused { failure, .. } => *failure,
+            Self::ForeignNextPage { .. } => Failure::Permanent,
+        }
+    }
+
+    pub(super) fn no_answer(call: &'static str, source: reqwest::Error) -> Self {
+        Self::NoAnswer { call, source: source.without_url() }
+    }
+
+    pub(super) fn refused(
+        call: &'static str,
+        class: CallClass,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        body: &[u8],
+    ) -> Self {
+        let (code, has_ended) = read_complaint(body);
+        let failure = match status.as_u16() {
+            400 if has_ended => Failure::Ended,
+            // The WAF objects to this one request, such as a link to localhost in it.
+            403 if code == "request_blocked" && class == CallClass::ScheduleBot => Failure::Permanent,
+            401..=403 => Failure::Ours,
+            404 => Failure::NotFound,
+            409 => Failure::Conflict,
+            429 => Failure::Throttled { class, retry_after: retry_after.unwrap_or(DEFAULT_RETRY_AFTER) },
+            507 => Failure::NoCapacity { retry_after },
+            408 | 500..=599 => Failure::Transient,
+            _ => Failure::Permanent,
+        };
+        Self::Refused { call, status, code, failure }
+    }
+}
+
+/// A 429 without `Retry-After`: a quarter of the API's window.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(15);
+
+/// Reads any of the three documented error bodies, or none: its code, else the fields it complains of; and whether it says
+/// that the event has ended. Only what looks like an identifier is kept.
+fn read_complaint(body: &[u8]) -> (String, bool) {
+    #[derive(Deserialize)]
+    struct Complaint {
+        #[serde(default)]
+        code: Option<String>,
+        #[serde(flatten)]
+        fields: serde_json::Map<String, serde_json::Value>,
+    }
+    let Ok(complaint) = serde_json::from_slice::<Complaint>(body) else { return (String::new(), false) };
+    let has_ended = serde_json::Value::Object(complaint.fields.clone()).to_string().contains("has ended");
+    let code = complaint.code.unwrap_or_else(|| complaint.fields.keys().cloned().collect::<Vec<_>>().join(" "));
+    let code = code.chars().filter(|c| c.is_ascii_alphanumeric() || "_- .".contains(*c)).take(CODE_CHARS).collect();
+    (code, has_ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, body: &str) -> Failure {
+        let status = StatusCode::from_u16(status).unwrap();
+        Error::refused("Schedule Bot", CallClass::ScheduleBot, status, None, body.as_bytes()).failure()
+    }
+
+    #[test]
+    fn each_documented_status_has_its_kind() {
+        let ended = r#"{"code":"invalid_request_data","message":"Check `errors`","errors":{"non_field_errors":["Cannot schedule bot as calendar event has ended."]}}"#;
+        assert_eq!(failure(400, ended), Failure::Ended);
+        assert_eq!(failure(400, r#"{"bot_config":["not valid"]}"#), Failure::Permanent);
+        for status in [401, 402, 403] {
+            assert_eq!(failure(status, ""), Failure::Ours);
+        }
+        assert_eq!(failure(403, r#"{"code":"request_blocked","detail":"…"}"#), Failure::Permanent);
+        assert_eq!(failure(404, "<html>"), Failure::NotFound);
+        assert_eq!(failure(405, ""), Failure::Permanent);
+        assert_eq!(failure(409, ""), Failure::Conflict);
+        assert_eq!(failure(507, ""), Failure::NoCapacity { retry_after: None });
+        for status in [408, 500, 502, 503, 504, 599] {
+            assert_eq!(failure(status, "<html>Bad Gateway</html>"), Failure::Transient);
+        }
+    }
+
+    #[test]
+    fn a_code_is_kept_and_a_body_is_not() {
+        let body = br#"{"detail":"https://meet.test/secret","code":"throttled"}"#;
+        let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body);
+        assert_eq!(error.to_string(), "Delete Bot was answered 400 Bad Request (throttled)");
+        let body = br#"{"meeting_url":["https://meet.test/secret"]}"#;
+        let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body);
+        assert_eq!(error.to_string(), "Delete Bot was answered 400 Bad Request (meeting_url)");
+    }
+}

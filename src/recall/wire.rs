@@ -1,0 +1,162 @@
+//! What the API writes, as its documents print it. Unknown fields pass; enums are strings until the domain reads them.
+//!
+//! Text that Postgres cannot store (NUL) is replaced here, so that one odd title stops nothing (P9).
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::domain::{
+    Fingerprint,
+    calendar::{Calendar, CalendarId, CalendarStatus},
+    event::{Event, EventId, ObservedBot},
+};
+
+/// A cursor page. Items stay text until each is read on its own, so that one bad item does not hide the others.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) next: Option<String>,
+    pub(super) results: Vec<Box<RawValue>>,
+}
+
+/// A calendar, less its OAuth fields: what has no field here is never read (P10).
+#[derive(Debug, Deserialize)]
+struct WireCalendar {
+    id: Uuid,
+    platform: String,
+    #[serde(default)]
+    platform_email: Option<String>,
+    status: String,
+    #[serde(default)]
+    status_changes: Option<Box<RawValue>>,
+    #[serde(default)]
+    metadata: Option<Box<RawValue>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StatusChange {
+    status: String,
+    created_at: DateTime<Utc>,
+}
+
+/// Reads one calendar.
+pub(super) fn read_calendar(text: &str) -> Result<Calendar, serde_json::Error> {
+    let wire: WireCalendar = serde_json::from_str(text)?;
+    Ok(Calendar {
+        id: CalendarId(wire.id),
+        platform: storable(wire.platform),
+        email: wire.platform_email.map(storable),
+        status: CalendarStatus::from(storable(wire.status).as_str()),
+        disconnected_at: wire.status_changes.as_deref().and_then(latest_disconnection),
+        metadata: wire.metadata,
+        created_at: wire.created_at,
+        updated_at: wire.updated_at,
+    })
+}
+
+/// `status_changes` is untyped in the documents, and its order differs between samples: anything else than a list of
+/// `{status, created_at}` tells nothing.
+fn latest_disconnection(status_changes: &RawValue) -> Option<DateTime<Utc>> {
+    let changes: Vec<StatusChange> = serde_json::from_str(status_changes.get()).ok()?;
+    changes.into_iter().filter(|change| change.status == "disconnected").map(|change| change.created_at).max()
+}
+
+#[derive(Debug, Deserialize)]
+struct WireEvent {
+    id: Uuid,
+    calendar_id: Uuid,
+    #[serde(default)]
+    platform: String,
+    #[serde(default)]
+    platform_id: Option<String>,
+    #[serde(default)]
+    ical_uid: Option<String>,
+    start_time: DateTime<Utc>,
+    end_time: DateTime<Utc>,
+    #[serde(default, deserialize_with = "link")]
+    meeting_url: Option<String>,
+    #[serde(default)]
+    meeting_platform: Option<String>,
+    is_deleted: bool,
+    #[serde(default)]
+    bots: Vec<ObservedBot>,
+    #[serde(default)]
+    raw: Option<Box<RawValue>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// Reads one event.
+pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
+    let wire: WireEvent = serde_json::from_str(text)?;
+    let raw = match wire.raw {
+        Some(raw) => raw,
+        None => serde_json::value::to_raw_value(&())?,
+    };
+    Ok(Event {
+        id: EventId(wire.id),
+        calendar_id: CalendarId(wire.calendar_id),
+        platform: storable(wire.platform),
+        platform_id: storable(wire.platform_id.unwrap_or_default()),
+        ical_uid: storable(wire.ical_uid.unwrap_or_default()),
+        start_time: wire.start_time,
+        end_time: wire.end_time,
+        meeting_url: wire.meeting_url.map(storable),
+        meeting_platform: wire.meeting_platform.map(storable),
+        is_deleted: wire.is_deleted,
+        is_cancelled: is_cancelled(&raw),
+        bots: wire.bots,
+        raw,
+        created_at: wire.created_at,
+        updated_at: wire.updated_at,
+        fingerprint: Some(Fingerprint::of(text.as_bytes())),
+    })
+}
+
+/// The id of an item that could not be read as an event, as far as it has one.
+pub(super) fn read_id(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Identified {
+        id: Uuid,
+    }
+    serde_json::from_str::<Identified>(text).ok().map(|item| item.id.to_string())
+}
+
+/// A link is a string or null. The documents print an object on bots; one here would tell nothing that can be joined.
+fn link<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    let link: Option<String> = text.and_then(|text| serde_json::from_str(text.get()).ok());
+    Ok(link.filter(|link| !link.trim().is_empty()))
+}
+
+/// Google says `status: "cancelled"`, Outlook `isCancelled: true`. A payload without either, or that is no object, is not
+/// cancelled.
+fn is_cancelled(raw: &RawValue) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Flags<'a> {
+        #[serde(borrow, default)]
+        status: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        is_cancelled: Option<&'a RawValue>,
+    }
+    let flags: Flags = serde_json::from_str(raw.get()).unwrap_or_default();
+    flags.status.is_some_and(|status| status.get() == r#""cancelled""#)
+        || flags.is_cancelled.is_some_and(|flag| flag.get() == "true")
+}
+
+/// What is wrong with a text, without what it says: serde quotes the values that it stumbles over (P10).
+pub(super) fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match (text.find('"'), text.rfind('"')) {
+        (Some(from), Some(to)) if from < to => format!("{}…{}", &text[..=from], &text[to..]),
+        _ => text,
+    }
+}
+
+fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
+}

@@ -1,0 +1,275 @@
+//! A calendar's turn: Retrieve Calendar, then List Calendar Events from where the mirror ends.
+//!
+//! What must hold: the cursor moves only after the last page is committed (P6), and to nothing that was not seen. A run over
+//! many pages may be put aside between two of them, for budget or to let others have a turn: how far it came is committed
+//! with each page. Hints that arrive meanwhile are not answered by it, so it settles the generation that it began with.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Outcome, Reconciler};
+use crate::{
+    domain::{
+        budget::CallClass,
+        calendar::{CalendarId, CalendarStatus},
+        event::{Event, EventId},
+    },
+    recall::{EventPage, Failure, PageUrl, UnreadableEvent},
+    store::{
+        self, calendars,
+        calendars::SyncState,
+        events,
+        queue::{self, Claimed, Key, Request},
+    },
+    telemetry,
+};
+
+/// How far before the cursor an incremental run begins. `updated_at` may become visible late, or tie.
+const OVERLAP: TimeDelta = TimeDelta::minutes(2);
+/// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
+const MAX_PAGES: u32 = 400;
+/// Pages of one turn, after which others have theirs, and well within the time that a turn may take.
+const MAX_PAGES_PER_TURN: u32 = 10;
+
+/// A listing that is under way.
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    /// Events that changed at or after this time are listed; all, if it is `None`.
+    from: Option<DateTime<Utc>>,
+    started_at: DateTime<Utc>,
+    /// Of the request that it answers.
+    generation: i64,
+    /// The cursor before; a full run that finds older changes has found drift. `None`: nothing that was decided about the
+    /// calendar's events holds any more, so each of them is requested.
+    cursor_before: Option<DateTime<Utc>>,
+    next: Option<String>,
+    pages: u32,
+    events: usize,
+    changed: usize,
+    seen_until: Option<DateTime<Utc>>,
+}
+
+impl Reconciler {
+    pub(super) async fn reconcile_calendar(&self, id: CalendarId, claimed: &Claimed) -> Result<Outcome, Error> {
+        let run = match resume(claimed) {
+            Some(run) => {
+                self.spend(CallClass::List).await?;
+                Some(run)
+            }
+            None => self.begin_run(id, claimed).await?,
+        };
+        match run {
+            Some(run) => self.list_events(id, claimed, run).await,
+            None => Ok(Outcome::Settled { generation: claimed.generation }),
+        }
+    }
+
+    /// Mirrors the calendar itself. Returns the run that its events need, whose first list call is paid; none if the
+    /// calendar is gone or not connected.
+    async fn begin_run(&self, id: CalendarId, claimed: &Claimed) -> Result<Option<Run>, Error> {
+        let before = calendars::sync_state(&self.db, id).await?;
+        // First the scarcer budget: a retrieval without the list that follows would be spent in vain.
+        self.spend(CallClass::List).await?;
+        let sent_at = self.clock.now();
+        let calendar = match self.call(CallClass::Read, self.api.retrieve_calendar(id)).await {
+            Ok(calendar) => calendar,
+            Err(Error::Api(error)) if error.failure() == Failure::NotFound => {
+                let mut tx = self.db.begin().await?;
+                calendars::mirror_gone(&mut tx, id, sent_at).await?;
+                tx.commit().await?;
+                tracing::info!("calendar is gone");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let is_connected = calendar.status == CalendarStatus::Connected;
+        let lost_its_bots = !is_connected || was_disconnected_since(before.as_ref(), calendar.disconnected_at);
+        // The address is part of what is decided with: its domain is in the keys of `DEDUPLICATION=company`.
+        let is_renamed = before.as_ref().is_some_and(|before| before.email != calendar.email);
+        let mut tx = self.db.begin().await?;
+        calendars::mirror(&mut *tx, &calendar, sent_at).await?;
+        if lost_its_bots {
+            calendars::mirror_disconnected(&mut tx, id, sent_at).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(status = calendar.status.as_str(), "calendar read");
+        if !is_connected {
+            return Ok(None);
+        }
+        let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_renamed);
+        Ok(Some(Run {
+            from: list_from(cursor, claimed.since),
+            started_at: sent_at,
+            generation: claimed.generation,
+            cursor_before: cursor,
+            next: None,
+            pages: 0,
+            events: 0,
+            changed: 0,
+            seen_until: None,
+        }))
+    }
+
+    /// Lists page by page. The first call is paid.
+    async fn list_events(&self, id: CalendarId, claimed: &Claimed, mut run: Run) -> Result<Outcome, Error> {
+        for page in 0..MAX_PAGES_PER_TURN {
+            if page > 0 {
+                self.spend(CallClass::List).await?;
+            }
+            let sent_at = self.clock.now();
+            let answer = match run.next.clone().map(PageUrl::from_stored) {
+                Some(next) => self.call_paid(self.api.list_calendar_events_next(&next)).await?,
+                None => self.call_paid(self.api.list_calendar_events(id, run.from)).await?,
+            };
+            run.turn_page(&answer)?;
+            match self.mirror_page(id, claimed, &mut run, &answer, sent_at).await {
+                Err(Error::Store(store::Error::Refused(error))) => {
+                    tracing::warn!(error = %error, "a page cannot be stored as a whole; storing its events one by one");
+                    self.mirror_page_singly(id, claimed, &mut run, answer, sent_at).await?;
+                }
+                result => result?,
+            }
+            if run.next.is_none() {
+                run.report();
+                return Ok(Outcome::Settled { generation: run.generation });
+            }
+        }
+        Ok(Outcome::Continues)
+    }
+
+    /// One transaction: the page's events, the requests that follow from them, and how far the run has come.
+    async fn mirror_page(
+        &self,
+        id: CalendarId,
+        claimed: &Claimed,
+        run: &mut Run,
+        page: &EventPage,
+        sent_at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let written = events::mirror(&mut *tx, &page.events, sent_at).await?;
+        let ids: Vec<EventId> = page.events.iter().map(|event| event.id).collect();
+        events::clear_unreadable(&mut tx, id, &ids).await?;
+        for UnreadableEvent { event_id, reason } in &page.unreadable {
+            events::record_unreadable(&mut *tx, id, event_id, reason, now).await?;
+        }
+        // A full run is also when what was parked is tried again.
+        let parked = if run.from.is_none() { events::find_parked(&mut *tx, &ids).await? } else { vec![] };
+        let requests: Vec<Request> = page
+            .events
+            .iter()
+            .filter(|event| {
+                let is_news = written.contains(&event.id) || run.cursor_before.is_none();
+                parked.contains(&event.id) || (is_news && may_need_care(event, now))
+            })
+            .map(|event| Request { key: Key::Event(event.id), since: None, deadline: event.start_time })
+            .collect();
+        queue::request(&mut tx, &requests, now).await?;
+        run.changed += written.len();
+        run.count_drift(page, &written);
+        if run.next.is_some() {
+            queue::save_progress(&mut *tx, claimed, &serde_json::json!(run)).await?;
+        } else {
+            let is_full = run.from.is_none();
+            if is_full {
+                events::clear_unreadable_before(&mut *tx, id, run.started_at).await?;
+            }
+            calendars::advance_cursor(&mut *tx, id, run.seen_until, run.started_at, is_full).await?;
+        }
+        tx.commit().await?;
+        for UnreadableEvent { event_id, reason } in &page.unreadable {
+            metrics::counter!(telemetry::UNREADABLE_EVENTS).increment(1);
+            tracing::warn!(event.id = event_id, reason, "event cannot be read");
+        }
+        Ok(())
+    }
+
+    /// The same, event by event, so that one which the database refuses does not hide its neighbours (P9).
+    async fn mirror_page_singly(
+        &self,
+        id: CalendarId,
+        claimed: &Claimed,
+        run: &mut Run,
+        page: EventPage,
+        sent_at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let mut kept = EventPage { events: vec![], unreadable: page.unreadable, next: page.next };
+        for event in page.events {
+            // Tried by itself, and rolled back: what is kept is committed below with the run's progress.
+            let mut tx = self.db.begin().await?;
+            match events::mirror(&mut *tx, std::slice::from_ref(&event), sent_at).await {
+                Ok(_) => kept.events.push(event),
+                Err(store::Error::Refused(error)) => kept.unreadable.push(UnreadableEvent {
+                    event_id: event.id.to_string(),
+                    reason: format!("cannot be stored: {error}"),
+                }),
+                Err(error) => return Err(error.into()),
+            }
+            tx.rollback().await?;
+        }
+        self.mirror_page(id, claimed, run, &kept, sent_at).await
+    }
+}
+
+impl Run {
+    fn turn_page(&mut self, page: &EventPage) -> Result<(), Error> {
+        let next = page.next.as_ref().map(|next| next.as_str().to_owned());
+        self.pages += 1;
+        if next.is_some() && (next == self.next || self.pages >= MAX_PAGES) {
+            return Err(Error::EndlessList(MAX_PAGES));
+        }
+        self.next = next;
+        self.events += page.events.len();
+        self.seen_until = page.events.iter().map(|event| event.updated_at).chain(self.seen_until).max();
+        Ok(())
+    }
+
+    /// What a full run writes though it is older than the cursor is what no incremental run saw.
+    fn count_drift(&self, page: &EventPage, written: &[EventId]) {
+        let (None, Some(cursor)) = (self.from, self.cursor_before) else { return };
+        let drifted =
+            page.events.iter().filter(|event| event.updated_at <= cursor && written.contains(&event.id)).count();
+        if drifted > 0 {
+            metrics::counter!(telemetry::DRIFT).increment(drifted as u64);
+            tracing::warn!(events = drifted, "drift: a full sync found changes that no webhook told of");
+        }
+    }
+
+    fn report(&self) {
+        let kind = if self.from.is_none() { "full" } else { "incremental" };
+        metrics::counter!(telemetry::SYNCS, "kind" => kind).increment(1);
+        tracing::info!(kind, pages = self.pages, events = self.events, changed = self.changed, "calendar synced");
+    }
+}
+
+/// The run that an earlier turn put aside, unless a hint that came since reaches further back than it does.
+fn resume(claimed: &Claimed) -> Option<Run> {
+    let run: Run = serde_json::from_value(claimed.progress.clone()?).ok()?;
+    let covers_hint = match (run.from, claimed.since) {
+        (None, _) | (_, None) => true,
+        (Some(from), Some(since)) => from <= since,
+    };
+    covers_hint.then_some(run)
+}
+
+/// Where to list from: the lesser of the hint and the cursor with its overlap; `None`, all of it, if the calendar was never
+/// read whole or a full sync was asked for.
+fn list_from(cursor: Option<DateTime<Utc>>, since: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    let from = cursor? - OVERLAP;
+    let from = since.map_or(from, |since| since.min(from));
+    (from > DateTime::UNIX_EPOCH).then_some(from)
+}
+
+/// Recall removes the bots of a calendar that it is cut off from, and is not known to bring them back. Both the webhook and
+/// the state in between may have been missed.
+fn was_disconnected_since(before: Option<&SyncState>, disconnected_at: Option<DateTime<Utc>>) -> bool {
+    let Some(before) = before else { return false };
+    let was_disconnected = before.status != Some(CalendarStatus::Connected);
+    was_disconnected || matches!((before.full_synced_at, disconnected_at), (Some(read), Some(cut)) if cut > read)
+}
+
+/// What is over needs no turn, unless a bot waits for it all the same.
+fn may_need_care(event: &Event, now: DateTime<Utc>) -> bool {
+    event.ends_at() > now || event.bots.iter().any(|bot| bot.is_future(now))
+}

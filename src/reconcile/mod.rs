@@ -1,0 +1,199 @@
+//! The imperative shell: one function for each kind of key, and what becomes of a turn that fails.
+//!
+//! A turn reads the truth, mirrors it, asks `domain::plan` what to do, and does it with calls that are safe to repeat. It may
+//! die after any line and be run again: what it did is mirrored in the transaction that follows each call, and what it had
+//! left to do is found again by reading. No transaction is open during a call.
+
+mod calendar;
+mod event;
+pub mod health;
+mod sweep;
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+
+use crate::{
+    clock::Clock,
+    domain::{backoff::backoff, budget::CallClass, policy::Policy},
+    recall::{self, Client, Failure},
+    store::{
+        self, budget,
+        budget::Grant,
+        queue::{Claimed, Key},
+    },
+};
+use health::ApiHealth;
+
+/// Failed turns after which a key whose turns panic, or whose values the database refuses, is parked.
+const MAX_ATTEMPTS: i32 = 5;
+/// How long after a 409 the other call will have ended.
+const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait for a free bot where the API does not say: what its documents recommend.
+const CAPACITY_PAUSE: Duration = Duration::from_secs(30);
+/// How long a key rests whose turn failed for a reason that lies neither with it nor with the API's answer to it.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes turns: everything a turn needs.
+#[derive(Clone, Debug)]
+pub struct Reconciler {
+    /// The database.
+    pub db: PgPool,
+    /// The API.
+    pub api: Client,
+    /// Whether the API lets us in.
+    pub health: ApiHealth,
+    /// Which events get a bot, and how it is made.
+    pub policy: Policy,
+    /// The generation of `policy` among all configurations that have started.
+    pub configuration: i64,
+    /// How often every calendar is looked at unasked.
+    pub sweep_interval: Duration,
+    /// How often a calendar is read whole.
+    pub full_sync_interval: Duration,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// How a turn went well.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All that was asked by the given generation is done.
+    Settled {
+        /// The generation that was answered: an older one than was claimed, if a run went on that began before.
+        generation: i64,
+    },
+    /// A long run has got on, and goes on in another turn.
+    Continues,
+    /// All is done, and the key is looked at again at this time.
+    ComesBack(DateTime<Utc>),
+}
+
+/// Why a turn could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API's.
+    #[error(transparent)]
+    Api(#[from] recall::Error),
+    /// The database's.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A class of calls has no budget.
+    #[error("no {class} calls are left before {until}")]
+    NoBudget {
+        /// The class.
+        class: CallClass,
+        /// When there is some again.
+        until: DateTime<Utc>,
+    },
+    /// The API accepts calls, and its answers do not show it.
+    #[error("the bot is not as asked for, though the API accepted the calls")]
+    NotConverged,
+    /// A list has no end.
+    #[error("a list has more than {0} pages, or names a page twice")]
+    EndlessList(u32),
+    /// The turn took too long, and was cut off before its lease ended.
+    #[error("the turn took longer than {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// A bug.
+    #[error("the turn panicked: {0}")]
+    Panicked(String),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What becomes of the key of a turn that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again at this time.
+    Retry(DateTime<Utc>),
+    /// Not the key's fault: as soon as there is budget for this class.
+    AwaitBudget(CallClass, DateTime<Utc>),
+    /// Not the key's fault: at this time.
+    PutOff(DateTime<Utc>),
+    /// Needs a new request.
+    Park,
+    /// The key is another turn's by now.
+    LeaseLost,
+}
+
+/// What becomes of a key whose turn failed with `error`, after `attempt` failed turns before it. `random` lies in `0.0..1.0`.
+pub fn error_policy(error: &Error, attempt: i32, now: DateTime<Utc>, random: f64) -> Verdict {
+    let after = |pause: Duration| now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
+    let backed_off = || after(backoff(attempt.unsigned_abs() + 1, random));
+    match error {
+        Error::Api(error) => match error.failure() {
+            Failure::Transient | Failure::NotFound => Verdict::Retry(backed_off()),
+            Failure::Throttled { class, retry_after } => Verdict::AwaitBudget(class, after(retry_after)),
+            Failure::Conflict => Verdict::Retry(after(CONFLICT_PAUSE.mul_f64(1.0 + random))),
+            Failure::NoCapacity { retry_after } => Verdict::Retry(after(retry_after.unwrap_or(CAPACITY_PAUSE))),
+            Failure::Ended | Failure::Permanent => Verdict::Park,
+            // `ApiHealth` holds the next claims back.
+            Failure::Ours => Verdict::PutOff(after(OUTAGE_PAUSE)),
+        },
+        Error::Store(store::Error::Unavailable(_)) => Verdict::PutOff(after(OUTAGE_PAUSE)),
+        Error::Store(store::Error::LeaseLost) => Verdict::LeaseLost,
+        Error::Store(store::Error::Refused(_) | store::Error::Migration(_)) | Error::Panicked(_) => {
+            if attempt + 1 < MAX_ATTEMPTS { Verdict::Retry(backed_off()) } else { Verdict::Park }
+        }
+        Error::NoBudget { class, until } => Verdict::AwaitBudget(*class, *until),
+        Error::NotConverged | Error::TimedOut(_) => Verdict::Retry(backed_off()),
+        Error::EndlessList(_) => Verdict::Park,
+    }
+}
+
+impl Reconciler {
+    /// Takes the turn of a claimed key.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`error_policy`] says what becomes of the key.
+    pub async fn turn(&self, claimed: &Claimed) -> Result<Outcome, Error> {
+        match claimed.key {
+            Key::Calendar(id) => self.reconcile_calendar(id, claimed).await,
+            Key::Event(id) => self.reconcile_event(id, claimed).await,
+            Key::Sweep => self.sweep(claimed).await,
+        }
+    }
+
+    /// Makes a call, if its class has budget.
+    async fn call<T>(
+        &self,
+        class: CallClass,
+        call: impl Future<Output = Result<T, recall::Error>>,
+    ) -> Result<T, Error> {
+        self.spend(class).await?;
+        self.call_paid(call).await
+    }
+
+    /// Makes a call whose budget is spent already.
+    async fn call_paid<T>(&self, call: impl Future<Output = Result<T, recall::Error>>) -> Result<T, Error> {
+        let answer = call.await;
+        match &answer {
+            Ok(_) => self.health.record_well(),
+            Err(error) if error.failure() == Failure::Ours => self.health.record_trouble(error, self.clock.now()),
+            Err(recall::Error::Refused { .. }) => self.health.record_well(),
+            Err(_) => {}
+        }
+        if let Err(error) = &answer
+            && let Failure::Throttled { class, retry_after } = error.failure()
+        {
+            // All replicas wait, not only this turn.
+            let until = self.clock.now() + TimeDelta::from_std(retry_after).unwrap_or(TimeDelta::MAX);
+            budget::pause(&self.db, class, until).await?;
+        }
+        Ok(answer?)
+    }
+
+    async fn spend(&self, class: CallClass) -> Result<(), Error> {
+        let mut db = self.db.acquire().await?;
+        match budget::take(&mut db, class, self.clock.now()).await? {
+            Grant::Now => Ok(()),
+            Grant::NotBefore(until) => Err(Error::NoBudget { class, until }),
+        }
+    }
+}

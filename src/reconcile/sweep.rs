@@ -1,0 +1,79 @@
+//! The sweep: List Calendars, adopt the unknown, request the known. A lost webhook is a delay, never a lost meeting.
+//!
+//! It is a key in the queue like any other, so one replica at a time does it, and one that dies in the middle is followed by
+//! another. Absence from the list is never read as deletion: a calendar that is mirrored is requested whether listed or not,
+//! and its own turn finds out.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Outcome, Reconciler};
+use crate::{
+    domain::budget::CallClass,
+    recall::PageUrl,
+    store::{
+        calendars,
+        queue::{self, Claimed, Key, Request},
+    },
+    telemetry,
+};
+
+/// Pages of one sweep: a hundred thousand calendars.
+const MAX_PAGES: u32 = 1000;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Progress {
+    next: Option<String>,
+    pages: u32,
+    calendars: usize,
+    changed: usize,
+}
+
+impl Reconciler {
+    pub(super) async fn sweep(&self, claimed: &Claimed) -> Result<Outcome, Error> {
+        let mut progress: Progress =
+            claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok()).unwrap_or_default();
+        loop {
+            let page = progress.next.clone().map(PageUrl::from_stored);
+            let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await?;
+            for reason in &answer.unreadable {
+                tracing::warn!(reason, "a calendar in the list cannot be read");
+            }
+            let next = answer.next.map(|next| next.as_str().to_owned());
+            progress.pages += 1;
+            if next.is_some() && (next == progress.next || progress.pages >= MAX_PAGES) {
+                return Err(Error::EndlessList(MAX_PAGES));
+            }
+            progress.next = next;
+            progress.calendars += answer.calendars.len();
+            let now = self.clock.now();
+            let mut tx = self.db.begin().await?;
+            let changed = calendars::find_changed(&mut *tx, &answer.calendars).await?;
+            progress.changed += changed.len();
+            let requests: Vec<Request> =
+                changed.into_iter().map(|id| Request { key: Key::Calendar(id), since: None, deadline: now }).collect();
+            queue::request(&mut tx, &requests, now).await?;
+            queue::save_progress(&mut *tx, claimed, &serde_json::json!(progress)).await?;
+            tx.commit().await?;
+            if progress.next.is_none() {
+                return self.request_all(&progress).await;
+            }
+        }
+    }
+
+    /// Requests every connected calendar and every event that this configuration has not decided on yet.
+    async fn request_all(&self, progress: &Progress) -> Result<Outcome, Error> {
+        let now = self.clock.now();
+        let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
+        let full_before = now - TimeDelta::from_std(self.full_sync_interval).unwrap_or(TimeDelta::MAX);
+        let mut tx = self.db.begin().await?;
+        let requested =
+            queue::request_calendars(&mut tx, full_before, self.full_sync_interval / 4, now + interval, now).await?;
+        let undecided = queue::request_undecided(&mut tx, self.configuration, now).await?;
+        tx.commit().await?;
+        metrics::counter!(telemetry::SWEEPS).increment(1);
+        tracing::info!(listed = progress.calendars, changed = progress.changed, requested, undecided, "sweep done");
+        let jittered = self.sweep_interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+        Ok(Outcome::ComesBack(now + TimeDelta::from_std(jittered).unwrap_or(interval)))
+    }
+}

@@ -1,0 +1,100 @@
+//! The API's limits, shared by all replicas (P8).
+//!
+//! Each class of calls has as many slots as its limit allows in a minute. A call takes a slot that was last taken a window
+//! ago, or is told when to come back. The window is a little longer than the API's minute: the time on the way differs from
+//! call to call, and so may the clocks of two replicas.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgConnection, PgExecutor};
+
+use super::Error;
+use crate::domain::budget::{CallClass, Limits};
+
+/// A slot may be taken again after this time: the API's minute and two seconds for the way and the clocks.
+const WINDOW: TimeDelta = TimeDelta::seconds(62);
+
+/// Whether a call may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Now.
+    Now,
+    /// Not before this time.
+    NotBefore(DateTime<Utc>),
+}
+
+/// Makes the slots that `limits` allow. The replica that started last sets them for all.
+///
+/// # Errors
+/// The database's.
+pub async fn provision(db: &mut PgConnection, limits: Limits) -> Result<(), Error> {
+    for class in CallClass::ALL {
+        let limit = i32::try_from(limits.of(class)).unwrap_or(i32::MAX);
+        sqlx::query!(
+            "insert into api_slots (class, slot, taken_at)
+             select $1, slot, 'epoch' from generate_series(1, $2) as slot
+             on conflict do nothing",
+            class.as_str(),
+            limit,
+        )
+        .execute(&mut *db)
+        .await?;
+        sqlx::query!("delete from api_slots where class = $1 and slot > $2", class.as_str(), limit)
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes a slot for one call that is made now.
+///
+/// # Errors
+/// The database's.
+pub async fn take(db: &mut PgConnection, class: CallClass, now: DateTime<Utc>) -> Result<Grant, Error> {
+    let taken = sqlx::query!(
+        "with free as (
+             select slot from api_slots
+             where class = $1 and taken_at <= $2
+               and not exists (select from api_pauses where class = $1 and until > $3)
+             order by taken_at
+             limit 1
+             -- Two replicas never take the same slot, and never wait for each other.
+             for update skip locked
+         )
+         update api_slots set taken_at = $3 from free where class = $1 and api_slots.slot = free.slot",
+        class.as_str(),
+        now - WINDOW,
+        now,
+    )
+    .execute(&mut *db)
+    .await?;
+    if taken.rows_affected() == 1 {
+        return Ok(Grant::Now);
+    }
+    let free_at = sqlx::query_scalar!(
+        "select greatest((select min(taken_at) from api_slots where class = $1) + $2::float8 * interval '1 second',
+                         (select until from api_pauses where class = $1))",
+        class.as_str(),
+        WINDOW.as_seconds_f64(),
+    )
+    .fetch_one(db)
+    .await?;
+    // The slots that were free a moment ago may have been locked: come back soon, not at a time that has passed.
+    let soonest = now + TimeDelta::milliseconds(100);
+    Ok(Grant::NotBefore(free_at.unwrap_or(soonest).max(soonest)))
+}
+
+/// Holds a class for all replicas, as a 429 told.
+///
+/// # Errors
+/// The database's.
+pub async fn pause(db: impl PgExecutor<'_>, class: CallClass, until: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into api_pauses as pause (class, until) values ($1, $2)
+         on conflict (class) do update set until = greatest(pause.until, excluded.until)",
+        class.as_str(),
+        until,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

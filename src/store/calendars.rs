@@ -1,0 +1,194 @@
+//! The mirror of calendars.
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, PgExecutor, types::Json};
+use uuid::Uuid;
+
+use super::Error;
+use crate::domain::calendar::{Calendar, CalendarId, CalendarStatus};
+
+/// How far the events of a calendar have been read, and what was believed of the calendar itself.
+#[derive(Clone, Debug)]
+pub struct SyncState {
+    /// The status as mirrored; `None` if the API did not know the calendar.
+    pub status: Option<CalendarStatus>,
+    /// The address as mirrored.
+    pub email: Option<String>,
+    /// Events up to here have been seen; `None`: never read whole.
+    pub cursor: Option<DateTime<Utc>>,
+    /// When they were last read whole.
+    pub full_synced_at: Option<DateTime<Utc>>,
+}
+
+/// The state of a calendar; `None` if it is not mirrored.
+///
+/// # Errors
+/// The database's.
+pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<SyncState>, Error> {
+    let row = sqlx::query!("select status, email, gone_at, cursor, full_synced_at from calendars where id = $1", id.0)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.map(|row| SyncState {
+        status: row.gone_at.is_none().then(|| CalendarStatus::from(row.status.as_str())),
+        email: row.email,
+        cursor: row.cursor,
+        full_synced_at: row.full_synced_at,
+    }))
+}
+
+/// A calendar as mirrored; `None` if it never was, or is gone.
+///
+/// # Errors
+/// The database's.
+pub async fn load(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<Calendar>, Error> {
+    let row = sqlx::query!(
+        r#"select platform, email, status, disconnected_at, metadata as "metadata: Json<Box<RawValue>>",
+             created_at, updated_at
+         from calendars
+         where id = $1 and gone_at is null"#,
+        id.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Calendar {
+        id,
+        platform: row.platform,
+        email: row.email,
+        status: CalendarStatus::from(row.status.as_str()),
+        disconnected_at: row.disconnected_at,
+        metadata: row.metadata.map(|Json(metadata)| metadata),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }))
+}
+
+/// Mirrors a calendar that was read with a request sent at `observed_at`, unless a newer version is mirrored (P5).
+///
+/// # Errors
+/// The database's.
+pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into calendars as mirror
+             (id, platform, email, status, disconnected_at, metadata, created_at, updated_at, observed_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         on conflict (id) do update set
+             platform = excluded.platform,
+             email = excluded.email,
+             status = excluded.status,
+             gone_at = null,
+             disconnected_at = excluded.disconnected_at,
+             metadata = excluded.metadata,
+             updated_at = excluded.updated_at,
+             observed_at = excluded.observed_at
+         where (excluded.updated_at, excluded.observed_at) >= (mirror.updated_at, mirror.observed_at)",
+        calendar.id.0,
+        calendar.platform,
+        calendar.email,
+        calendar.status.as_str(),
+        calendar.disconnected_at,
+        calendar.metadata.as_ref().map(Json) as Option<Json<&Box<RawValue>>>,
+        calendar.created_at,
+        calendar.updated_at,
+        observed_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Of the calendars in a list, those that are not mirrored, are mirrored as gone, or had another status.
+///
+/// # Errors
+/// The database's.
+pub async fn find_changed(db: impl PgExecutor<'_>, listed: &[Calendar]) -> Result<Vec<CalendarId>, Error> {
+    let ids: Vec<Uuid> = listed.iter().map(|calendar| calendar.id.0).collect();
+    let statuses: Vec<&str> = listed.iter().map(|calendar| calendar.status.as_str()).collect();
+    let changed = sqlx::query_scalar!(
+        r#"select listed.id as "id!"
+         from unnest($1::uuid[], $2::text[]) as listed (id, status)
+         left join calendars on calendars.id = listed.id and calendars.gone_at is null
+         where calendars.status is distinct from listed.status"#,
+        &ids,
+        &statuses as &[&str],
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(changed.into_iter().map(CalendarId).collect())
+}
+
+/// Mirrors that the API does not know a calendar (any more). One that was never mirrored leaves no trace.
+///
+/// # Errors
+/// The database's.
+pub async fn mirror_gone(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "update calendars set gone_at = $2, cursor = null, full_synced_at = null where id = $1 and gone_at is null",
+        id.0,
+        now,
+    )
+    .execute(&mut *db)
+    .await?;
+    forget_bots(db, id, now).await
+}
+
+/// Mirrors that Recall has removed the bots of a calendar that it cannot read: those that have yet to join. The events lose
+/// their fingerprints, so that each is taken for changed when it is read again, and the calendar its cursor, so that it will
+/// be read whole.
+///
+/// # Errors
+/// The database's.
+pub async fn mirror_disconnected(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("update calendars set cursor = null, full_synced_at = null where id = $1", id.0)
+        .execute(&mut *db)
+        .await?;
+    forget_bots(db, id, now).await
+}
+
+async fn forget_bots(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "with upcoming as (
+             update events set bots = '[]', fingerprint = null
+             where calendar_id = $1 and start_time > $2 and (bots::text <> '[]' or fingerprint is not null)
+             returning id
+         )
+         update decisions set
+             scheduled_key = null, scheduled_config = null, scheduled_at = null,
+             plan = 'nothing', reason = 'the calendar is not connected', decided_at = $2
+         from upcoming
+         where decisions.event_id = upcoming.id and decisions.scheduled_key is not null",
+        id.0,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Moves the cursor after the last page of a run (P6): to the greatest version seen, never back, and never past the time at
+/// which the run began, since a version from the future would hide all changes until then.
+///
+/// # Errors
+/// The database's.
+pub async fn advance_cursor(
+    db: impl PgExecutor<'_>,
+    id: CalendarId,
+    seen_until: Option<DateTime<Utc>>,
+    run_started_at: DateTime<Utc>,
+    is_full: bool,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update calendars set
+             cursor = greatest(cursor, least($2::timestamptz, $3::timestamptz)),
+             synced_at = $3,
+             full_synced_at = case when $4 then $3::timestamptz else full_synced_at end
+         where id = $1",
+        id.0,
+        seen_until,
+        run_started_at,
+        is_full,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What was decided last about each event's bot, and what was asked of the API.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::Error;
+use crate::domain::{
+    Fingerprint,
+    event::EventId,
+    plan::{Plan, Scheduled},
+};
+
+/// The last decision about an event.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The plan's name.
+    pub plan: String,
+    /// Its reason.
+    pub reason: String,
+    /// The generation of the configuration that decided.
+    pub configuration: i64,
+    /// The version of the event that was looked at.
+    pub event_updated_at: DateTime<Utc>,
+    /// The last Schedule Bot that the API accepted, unless its bot was removed since.
+    pub scheduled: Option<Scheduled>,
+}
+
+/// The last decision about an event; `None` if there was none yet.
+///
+/// # Errors
+/// The database's.
+pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decision>, Error> {
+    let row = sqlx::query!(
+        "select plan, reason, configuration, event_updated_at, scheduled_key, scheduled_config
+         from decisions where event_id = $1",
+        id.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| {
+        let config = row.scheduled_config.and_then(|bytes| bytes.try_into().ok()).map(Fingerprint);
+        Decision {
+            plan: row.plan,
+            reason: row.reason,
+            configuration: row.configuration,
+            event_updated_at: row.event_updated_at,
+            scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled { key, config }),
+        }
+    }))
+}
+
+/// Records a decision, with what Schedule Bot was asked for last; `None` once the bot was removed.
+///
+/// # Errors
+/// The database's.
+pub async fn record(
+    db: impl PgExecutor<'_>,
+    id: EventId,
+    plan: &Plan,
+    configuration: i64,
+    event_updated_at: DateTime<Utc>,
+    scheduled: Option<&Scheduled>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into decisions as last
+             (event_id, plan, reason, configuration, event_updated_at, decided_at,
+              scheduled_key, scheduled_config, scheduled_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end)
+         on conflict (event_id) do update set
+             plan = excluded.plan,
+             reason = excluded.reason,
+             configuration = excluded.configuration,
+             event_updated_at = excluded.event_updated_at,
+             decided_at = excluded.decided_at,
+             scheduled_key = excluded.scheduled_key,
+             scheduled_config = excluded.scheduled_config,
+             scheduled_at = case
+                 when (last.scheduled_key, last.scheduled_config)
+                      is not distinct from (excluded.scheduled_key, excluded.scheduled_config)
+                 then last.scheduled_at else excluded.scheduled_at end",
+        id.0,
+        plan.as_str(),
+        plan.reason(),
+        configuration,
+        event_updated_at,
+        now,
+        scheduled.map(|scheduled| scheduled.key.as_str()),
+        scheduled.map(|scheduled| scheduled.config.0.as_slice()),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

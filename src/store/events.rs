@@ -1,0 +1,218 @@
+//! The mirror of events.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, PgExecutor, types::Json};
+use uuid::Uuid;
+
+use super::Error;
+use crate::domain::{
+    Fingerprint,
+    calendar::CalendarId,
+    event::{Event, EventId, ObservedBot},
+};
+
+/// Mirrors events in one statement, each unless a newer version is mirrored or nothing differs (P5). Returns those written.
+///
+/// `observed_at`: for a list or a retrieval, when the request was sent; for the answer to a bot call, when it was received. So
+/// an answer that has the bot is not undone by a list that was read before it.
+///
+/// # Errors
+/// The database's. `Refused` if one of the events cannot be stored; then none is.
+pub async fn mirror(
+    db: impl PgExecutor<'_>,
+    events: &[Event],
+    observed_at: DateTime<Utc>,
+) -> Result<Vec<EventId>, Error> {
+    // A page may repeat an event; a statement cannot write a row twice. And one order of ids, so that none deadlocks.
+    let mut latest: BTreeMap<EventId, &Event> = BTreeMap::new();
+    for event in events {
+        let kept = latest.entry(event.id).or_insert(event);
+        if event.updated_at >= kept.updated_at {
+            *kept = event;
+        }
+    }
+    let events: Vec<&Event> = latest.into_values().collect();
+    let bots = events.iter().map(|event| serde_json::to_string(&event.bots)).collect::<Result<Vec<_>, _>>();
+    let bots = bots.map_err(|error| Error::Refused(sqlx::Error::Encode(error.into())))?;
+    let written = sqlx::query_scalar!(
+        "insert into events as mirror
+             (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
+              is_deleted, is_cancelled, bots, raw, created_at, updated_at, observed_at, fingerprint)
+         select id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
+             is_deleted, is_cancelled, bots::json, raw::json, created_at, updated_at, $17::timestamptz, fingerprint
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+             $8::text[], $9::text[], $10::boolean[], $11::boolean[], $12::text[], $13::text[], $14::timestamptz[],
+             $15::timestamptz[], $16::bytea[])
+             as page (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url,
+                 meeting_platform, is_deleted, is_cancelled, bots, raw, created_at, updated_at, fingerprint)
+         on conflict (id) do update set
+             calendar_id = excluded.calendar_id,
+             platform = excluded.platform,
+             platform_id = excluded.platform_id,
+             ical_uid = excluded.ical_uid,
+             start_time = excluded.start_time,
+             end_time = excluded.end_time,
+             meeting_url = excluded.meeting_url,
+             meeting_platform = excluded.meeting_platform,
+             is_deleted = excluded.is_deleted,
+             is_cancelled = excluded.is_cancelled,
+             gone_at = null,
+             bots = excluded.bots,
+             raw = excluded.raw,
+             updated_at = excluded.updated_at,
+             observed_at = excluded.observed_at,
+             fingerprint = excluded.fingerprint
+         where (excluded.updated_at, excluded.observed_at) >= (mirror.updated_at, mirror.observed_at)
+           and mirror.fingerprint is distinct from excluded.fingerprint
+         returning id",
+        &column(&events, |event| event.id.0),
+        &column(&events, |event| event.calendar_id.0),
+        &column(&events, |event| event.platform.as_str()) as &[&str],
+        &column(&events, |event| event.platform_id.as_str()) as &[&str],
+        &column(&events, |event| event.ical_uid.as_str()) as &[&str],
+        &column(&events, |event| event.start_time),
+        &column(&events, |event| event.end_time),
+        &column(&events, |event| event.meeting_url.as_deref()) as &[Option<&str>],
+        &column(&events, |event| event.meeting_platform.as_deref()) as &[Option<&str>],
+        &column(&events, |event| event.is_deleted),
+        &column(&events, |event| event.is_cancelled),
+        &bots,
+        &column(&events, |event| event.raw.get()) as &[&str],
+        &column(&events, |event| event.created_at),
+        &column(&events, |event| event.updated_at),
+        &column(&events, |event| event.fingerprint.as_ref().map(|print| print.0.as_slice())) as &[Option<&[u8]>],
+        observed_at,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(written.into_iter().map(EventId).collect())
+}
+
+fn column<'a, T>(events: &[&'a Event], field: impl Fn(&'a Event) -> T) -> Vec<T> {
+    events.iter().map(|event| field(event)).collect()
+}
+
+/// An event as mirrored; `None` if it never was. What is gone counts as deleted.
+///
+/// # Errors
+/// The database's.
+pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Event>, Error> {
+    let row = sqlx::query!(
+        r#"select calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
+             is_deleted or gone_at is not null as "is_deleted!", is_cancelled,
+             bots as "bots: Json<Vec<ObservedBot>>", raw as "raw: Json<Box<RawValue>>",
+             created_at, updated_at, fingerprint
+         from events
+         where id = $1"#,
+        id.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Event {
+        id,
+        calendar_id: CalendarId(row.calendar_id),
+        platform: row.platform,
+        platform_id: row.platform_id,
+        ical_uid: row.ical_uid,
+        start_time: row.start_time,
+        end_time: row.end_time,
+        meeting_url: row.meeting_url,
+        meeting_platform: row.meeting_platform,
+        is_deleted: row.is_deleted,
+        is_cancelled: row.is_cancelled,
+        bots: row.bots.0,
+        raw: row.raw.0,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        fingerprint: row.fingerprint.and_then(|bytes| bytes.try_into().ok()).map(Fingerprint),
+    }))
+}
+
+/// Mirrors that the API does not know an event (any more). The next read of it, if there is one, brings it back.
+///
+/// # Errors
+/// The database's.
+pub async fn mirror_gone(db: impl PgExecutor<'_>, id: EventId, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "update events set gone_at = $2, bots = '[]', fingerprint = null where id = $1 and gone_at is null",
+        id.0,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Records that an event of a calendar cannot be read or stored, and why.
+///
+/// # Errors
+/// The database's.
+pub async fn record_unreadable(
+    db: impl PgExecutor<'_>,
+    calendar: CalendarId,
+    event_id: &str,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into unreadable_events (calendar_id, event_id, reason, first_seen, last_seen)
+         values ($1, $2, $3, $4, $4)
+         on conflict (calendar_id, event_id) do update set reason = excluded.reason, last_seen = excluded.last_seen",
+        calendar.0,
+        event_id,
+        reason,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets that events could not be read, since they have been.
+///
+/// # Errors
+/// The database's.
+pub async fn clear_unreadable(db: &mut PgConnection, calendar: CalendarId, read: &[EventId]) -> Result<(), Error> {
+    let ids: Vec<String> = read.iter().map(ToString::to_string).collect();
+    sqlx::query!("delete from unreadable_events where calendar_id = $1 and event_id = any ($2)", calendar.0, &ids)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Forgets what a full sync, begun at `run_started_at`, did not find unreadable any more.
+///
+/// # Errors
+/// The database's.
+pub async fn clear_unreadable_before(
+    db: impl PgExecutor<'_>,
+    calendar: CalendarId,
+    run_started_at: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from unreadable_events where calendar_id = $1 and last_seen < $2",
+        calendar.0,
+        run_started_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Of these events, those whose keys are parked.
+///
+/// # Errors
+/// The database's.
+pub async fn find_parked(db: impl PgExecutor<'_>, ids: &[EventId]) -> Result<Vec<EventId>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let parked = sqlx::query_scalar!(
+        "select key from reconcile_queue where kind = 'event' and key = any ($1) and due_at = 'infinity'",
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(parked.into_iter().map(EventId).collect())
+}

@@ -1,0 +1,111 @@
+//! All SQL. Functions take the executor first: the caller owns the connection or the transaction, and holds none across an
+//! HTTP call. Times are passed in, so that no statement reads a clock of its own.
+
+pub mod budget;
+pub mod calendars;
+pub mod configurations;
+pub mod decisions;
+pub mod deliveries;
+pub mod events;
+pub mod queue;
+
+use std::{str::FromStr, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// How long to wait for a connection. Short enough that a webhook is answered well within Recall's 15 s.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that rested longer is checked before use: the server may have restarted meanwhile.
+const CHECK_IF_IDLE_FOR: Duration = Duration::from_secs(1);
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// What can go wrong in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be reached, or cannot commit now. Will pass.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// It refused a statement or a value.
+    #[error("the database refused a statement")]
+    Refused(#[source] sqlx::Error),
+    /// The turn's lease is no longer its own.
+    #[error("the lease was lost to another turn")]
+    LeaseLost,
+    /// The schema cannot be brought up to date.
+    #[error("a migration failed")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if is_passing(&error) { Self::Unavailable(error) } else { Self::Refused(error) }
+    }
+}
+
+/// Whether the statement may well succeed later, unchanged.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // 08 connection, 25006 read-only, 40 rollback (deadlock), 53 out of resources (connections, disk), 55P03 lock,
+            // 57 operator intervention (shutdown, cancel), 58 system error. Not 53's `54001`: that is about the value.
+            ["08", "25006", "40", "53", "55P03", "57", "58"].iter().any(|class| code.starts_with(class))
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// A pool of at most `max_connections`. Nothing is connected before the first use.
+///
+/// # Errors
+/// `url` is not a Postgres URL.
+pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url.expose_secret())?.application_name("rollcall");
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A ping before each use costs a fifth of the throughput; before use after a rest it costs nothing.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < CHECK_IF_IDLE_FOR || connection.ping().await.is_ok()) })
+        })
+        .connect_lazy_with(options);
+    Ok(pool)
+}
+
+/// Brings the schema up to date. Replicas that start together take turns, by an advisory lock.
+///
+/// # Errors
+/// `Unavailable` while the database cannot be reached; `Migration` if it was reached and a migration failed.
+pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
+    MIGRATOR.run(pool).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _)
+            if is_passing(&error) =>
+        {
+            Error::Unavailable(error)
+        }
+        other => Error::Migration(other),
+    })
+}
+
+/// Checks that something could be committed now.
+///
+/// # Errors
+/// Not reached, or read-only.
+pub async fn check_writable(db: &mut PgConnection) -> Result<(), Error> {
+    let read_only = sqlx::query_scalar!(r#"select current_setting('transaction_read_only') = 'on' as "read_only!""#)
+        .fetch_one(db)
+        .await?;
+    if read_only { Err(Error::Unavailable(sqlx::Error::Protocol("the database is read-only".into()))) } else { Ok(()) }
+}

@@ -1,0 +1,478 @@
+//! The reconcile queue: request, claim, settle, retry, park — and put off, for a key that waits for budget.
+//!
+//! Rows are keys, not jobs: "look at calendar C, back to T". What must hold:
+//!
+//! - **No lost update.** A request moves `generation`; settling deletes the row only if the generation is still the one that
+//!   was claimed. A request that arrives during a turn so causes one more turn (P7), however many arrive.
+//! - **No two turns at once.** A claim takes a lease; all that end a turn match its token. A turn is cut off before its lease
+//!   ends (see `worker`), and a lease that has run out anyway counts as a failed attempt.
+//! - **No hint forgotten.** A claim moves `since` to `claimed_since`. Only settling forgets that; after a failure or a crash
+//!   the next claim takes the lesser of both.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor, types::Json};
+use uuid::Uuid;
+
+use super::Error;
+use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
+
+/// The channel on which a commit that made keys due is told.
+pub const CHANNEL: &str = "rollcall_queue";
+
+/// What a turn looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// A calendar and its events.
+    Calendar(CalendarId),
+    /// One event and its bot.
+    Event(EventId),
+    /// All calendars of the workspace.
+    Sweep,
+}
+
+impl Key {
+    /// Its kind, as in the table.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Calendar(_) => "calendar",
+            Self::Event(_) => "event",
+            Self::Sweep => "sweep",
+        }
+    }
+
+    /// Its id; nil for the sweep.
+    pub fn id(self) -> Uuid {
+        match self {
+            Self::Calendar(id) => id.0,
+            Self::Event(id) => id.0,
+            Self::Sweep => Uuid::nil(),
+        }
+    }
+
+    fn new(kind: &str, id: Uuid) -> Self {
+        match kind {
+            "calendar" => Self::Calendar(CalendarId(id)),
+            "event" => Self::Event(EventId(id)),
+            // The table's check constraint admits no fourth kind.
+            _ => Self::Sweep,
+        }
+    }
+}
+
+/// A wish that a key be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// What to look at.
+    pub key: Key,
+    /// Calendars: how far back; the Unix epoch for a full sync.
+    pub since: Option<DateTime<Utc>>,
+    /// Claims go in this order: a meeting's start, or the time by which the look matters.
+    pub deadline: DateTime<Utc>,
+}
+
+/// A key that this turn, and no other, looks at.
+#[derive(Debug)]
+pub struct Claimed {
+    /// What to look at.
+    pub key: Key,
+    /// The generation that this turn answers.
+    pub generation: i64,
+    /// How far back to look.
+    pub since: Option<DateTime<Utc>>,
+    /// Failed turns before this one.
+    pub attempt: i32,
+    /// Proof of the lease.
+    pub token: Uuid,
+    /// How far an earlier turn came.
+    pub progress: Option<serde_json::Value>,
+    /// The oldest request that this turn answers.
+    pub requested_at: DateTime<Utc>,
+}
+
+/// Requests keys, all due at once; wakes parked ones and whoever waits for work.
+///
+/// # Errors
+/// The database's.
+pub async fn request(db: &mut PgConnection, requests: &[Request], now: DateTime<Utc>) -> Result<(), Error> {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let kinds: Vec<&str> = requests.iter().map(|request| request.key.kind()).collect();
+    let ids: Vec<Uuid> = requests.iter().map(|request| request.key.id()).collect();
+    let since: Vec<Option<DateTime<Utc>>> = requests.iter().map(|request| request.since).collect();
+    let deadlines: Vec<DateTime<Utc>> = requests.iter().map(|request| request.deadline).collect();
+    sqlx::query!(
+        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at)
+         -- One row per key, in one order: a row cannot be hit twice, and concurrent requests cannot deadlock.
+         select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz
+         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[]) as wish (kind, key, since, deadline)
+         group by kind, key
+         order by kind, key
+         on conflict (kind, key) do update set
+             generation = nextval('reconcile_generation'),
+             since = least(queue.since, excluded.since),
+             -- An event's deadline is its start, which may have moved back; a calendar's only gets nearer.
+             deadline = case when queue.kind = 'event' then excluded.deadline
+                             else least(queue.deadline, excluded.deadline) end,
+             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+             due_at = least(queue.due_at, excluded.due_at)",
+        &kinds as &[&str],
+        &ids,
+        &since as &[Option<DateTime<Utc>>],
+        &deadlines,
+        now,
+    )
+    .execute(&mut *db)
+    .await?;
+    notify(db).await
+}
+
+/// Tells all workers, at commit, that keys are due.
+///
+/// # Errors
+/// The database's.
+pub async fn notify(db: impl PgExecutor<'_>) -> Result<(), Error> {
+    sqlx::query!("select pg_notify($1, '')", CHANNEL).fetch_one(db).await?;
+    Ok(())
+}
+
+/// Claims up to `limit` keys that are due, soonest deadline first, and skips those that wait for a class in `blocked`.
+///
+/// # Errors
+/// The database's.
+pub async fn claim(
+    db: impl PgExecutor<'_>,
+    limit: i64,
+    blocked: &[CallClass],
+    now: DateTime<Utc>,
+    lease: Duration,
+) -> Result<Vec<Claimed>, Error> {
+    let blocked: Vec<&str> = blocked.iter().map(|class| class.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"with picked as (
+             select kind, key
+             from reconcile_queue
+             where due_at <= $1
+               and (leased_until is null or leased_until <= $1)
+               and (waits_for is null or waits_for <> all ($4::text[]))
+             order by deadline, due_at
+             limit $2
+             for update skip locked
+         )
+         update reconcile_queue as queue set
+             leased_until = $3,
+             lease_token = gen_random_uuid(),
+             waits_for = null,
+             claimed_since = least(queue.claimed_since, queue.since),
+             since = null,
+             -- A token that is still there is of a turn that died.
+             attempt = queue.attempt + (queue.lease_token is not null)::int
+         from picked
+         where queue.kind = picked.kind and queue.key = picked.key
+         returning queue.kind, queue.key, queue.generation, queue.claimed_since, queue.attempt,
+             queue.lease_token as "token!", queue.progress as "progress: Json<serde_json::Value>",
+             queue.requested_at, queue.deadline"#,
+        now,
+        limit,
+        now + lease,
+        &blocked as &[&str],
+    )
+    .fetch_all(db)
+    .await?;
+    let mut claimed: Vec<_> = rows
+        .into_iter()
+        .map(|row| {
+            let claimed = Claimed {
+                key: Key::new(&row.kind, row.key),
+                generation: row.generation,
+                since: row.claimed_since,
+                attempt: row.attempt,
+                token: row.token,
+                progress: row.progress.map(|Json(progress)| progress),
+                requested_at: row.requested_at,
+            };
+            (row.deadline, claimed)
+        })
+        .collect();
+    claimed.sort_by_key(|(deadline, _)| *deadline);
+    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
+}
+
+/// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was
+/// requested again meanwhile. A turn that finished a run of an older generation than it claimed has not answered the hints
+/// that it claimed, so they stay.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn settle(db: &mut PgConnection, claimed: &Claimed, answered: i64, now: DateTime<Utc>) -> Result<(), Error> {
+    // Two statements: one that did both would judge the second half by a snapshot in which a concurrent request is not
+    // there yet, and leave the row leased.
+    let deleted = sqlx::query!(
+        "delete from reconcile_queue where kind = $1 and key = $2 and lease_token = $3 and generation = $4",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        answered,
+    )
+    .execute(&mut *db)
+    .await?;
+    if deleted.rows_affected() == 1 {
+        return Ok(());
+    }
+    let again = sqlx::query!(
+        "update reconcile_queue set
+             leased_until = null, lease_token = null, progress = null,
+             claimed_since = case when $5 then null else claimed_since end,
+             attempt = 0, last_error = null, requested_at = $4, due_at = $4
+         where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        now,
+        answered == claimed.generation,
+    )
+    .execute(db)
+    .await?;
+    owned(again.rows_affected())
+}
+
+/// Ends a turn that has done all, and has the key come back at `due_at`, or now if it was requested meanwhile.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn come_back(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set
+             leased_until = null, lease_token = null, claimed_since = null, progress = null,
+             attempt = 0, last_error = null,
+             requested_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
+             due_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
+             deadline = case when generation = $4 then $5::timestamptz else $6::timestamptz end
+         where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        claimed.generation,
+        due_at,
+        now,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
+/// Ends a turn that failed for now: it is tried again at `due_at`.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn retry(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    due_at: DateTime<Utc>,
+    last_error: &str,
+) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set
+             leased_until = null, lease_token = null, attempt = attempt + 1, last_error = $4, due_at = $5
+         where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        last_error,
+        due_at,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
+/// Ends a turn that could not go on, through no fault of the key: it costs no attempt. With `waits_for` the key is skipped
+/// by those who know that this class has no budget.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn put_off(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    due_at: DateTime<Utc>,
+    waits_for: Option<CallClass>,
+) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set leased_until = null, lease_token = null, waits_for = $4, due_at = $5
+         where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        waits_for.map(CallClass::as_str),
+        due_at,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
+/// Ends a turn that will not succeed by being repeated: the key stays, visible, until the next request wakes it. If it was
+/// requested meanwhile, it is due at once.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn park(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    last_error: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set
+             leased_until = null, lease_token = null, attempt = attempt + 1, last_error = $4,
+             due_at = case when generation = $5 then 'infinity'::timestamptz else $6::timestamptz end
+         where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        last_error,
+        claimed.generation,
+        now,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
+/// Keeps how far a run has come, together with what it did so far.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn save_progress(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    progress: &serde_json::Value,
+) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set progress = $4 where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        progress,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
+fn owned(rows_affected: u64) -> Result<(), Error> {
+    if rows_affected == 1 { Ok(()) } else { Err(Error::LeaseLost) }
+}
+
+/// How many keys there are, by kind and by what they wait for.
+#[derive(Clone, Debug)]
+pub struct Depth {
+    /// `calendar`, `event` or `sweep`.
+    pub kind: String,
+    /// `due`, `later`, `leased`, `budget` or `parked`.
+    pub state: String,
+    /// How many.
+    pub keys: i64,
+    /// Age in seconds of the oldest unanswered request among them.
+    pub oldest_secs: f64,
+}
+
+/// Counts the queue.
+///
+/// # Errors
+/// The database's.
+pub async fn depths(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<Vec<Depth>, Error> {
+    let depths = sqlx::query_as!(
+        Depth,
+        r#"select kind, state as "state!", count(*) as "keys!",
+             greatest(extract(epoch from $1 - min(requested_at)), 0)::float8 as "oldest_secs!"
+         from (
+             select kind, requested_at, case
+                 when not isfinite(due_at) then 'parked'
+                 when leased_until > $1 then 'leased'
+                 when waits_for is not null then 'budget'
+                 when due_at <= $1 then 'due'
+                 else 'later' end as state
+             from reconcile_queue
+         ) as keys
+         group by kind, state"#,
+        now,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(depths)
+}
+
+/// Requests every upcoming event that the configuration `generation` has not decided on yet. Returns how many.
+///
+/// # Errors
+/// The database's.
+pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: DateTime<Utc>) -> Result<u64, Error> {
+    let requested = sqlx::query!(
+        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at)
+         select 'event', events.id, events.start_time, $2::timestamptz, $2::timestamptz
+         from events
+         join calendars on calendars.id = events.calendar_id and calendars.status = 'connected'
+             and calendars.gone_at is null
+         left join decisions on decisions.event_id = events.id
+         where events.end_time > $2 and not events.is_deleted and events.gone_at is null
+           and coalesce(decisions.configuration, 0) < $1
+         order by events.id
+         on conflict (kind, key) do update set
+             generation = nextval('reconcile_generation'),
+             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+             due_at = least(queue.due_at, excluded.due_at)",
+        generation,
+        now,
+    )
+    .execute(&mut *db)
+    .await?;
+    notify(db).await?;
+    Ok(requested.rows_affected())
+}
+
+/// The sweep's request for every connected calendar; for a full sync where the last one is older than `full_before`, which is
+/// spread over the calendars by up to `spread` so that they do not all fall due at once. Returns how many.
+///
+/// # Errors
+/// The database's.
+pub async fn request_calendars(
+    db: &mut PgConnection,
+    full_before: DateTime<Utc>,
+    spread: Duration,
+    deadline: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<u64, Error> {
+    let requested = sqlx::query!(
+        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at)
+         select 'calendar', id,
+             case when full_synced_at is null
+                    or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
+                  then 'epoch'::timestamptz end,
+             $3::timestamptz, $4::timestamptz, $4::timestamptz
+         from calendars
+         where status = 'connected' and gone_at is null
+         order by id
+         on conflict (kind, key) do update set
+             generation = nextval('reconcile_generation'),
+             since = least(queue.since, excluded.since),
+             deadline = least(queue.deadline, excluded.deadline),
+             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+             due_at = least(queue.due_at, excluded.due_at)",
+        full_before,
+        spread.as_secs_f64(),
+        deadline,
+        now,
+    )
+    .execute(&mut *db)
+    .await?;
+    notify(db).await?;
+    Ok(requested.rows_affected())
+}

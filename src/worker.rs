@@ -1,0 +1,248 @@
+//! The worker: claim, take the turn, and settle, retry, put off or park.
+//!
+//! One loop owns it all. It registers for the wake-up before it looks for work, so that a commit between the two is not
+//! missed, and polls as the floor: a lost NOTIFY or a lost connection costs a second. Waiting for budget holds no turn: a key
+//! whose class of calls has none goes back to the queue, and claims skip its like until there is some.
+//!
+//! A turn is cut off well before its lease ends, so two turns for one key never overlap (P7), not even while one hangs.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use sqlx::postgres::PgListener;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tracing::Instrument;
+
+use crate::{
+    domain::budget::CallClass,
+    reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
+    store::{
+        self,
+        queue::{self, Claimed},
+    },
+    telemetry::{self, chain},
+};
+
+/// How long a claimed key is this process's. Longer than a turn, so that only a process that died gives keys back this way.
+const LEASE: Duration = Duration::from_secs(90);
+/// A turn is cut off after this time.
+const TURN_LIMIT: Duration = Duration::from_secs(75);
+/// How often to look for work unasked.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long turns may go on after the process was told to stop. Within the 10 s after which it would be killed.
+const DRAIN_LIMIT: Duration = Duration::from_secs(7);
+
+/// Takes turns for one process.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    reconciler: Arc<Reconciler>,
+    concurrency: usize,
+    /// Classes of calls that have no budget, and until when.
+    blocked: Arc<Mutex<HashMap<CallClass, DateTime<Utc>>>>,
+}
+
+impl Worker {
+    /// A worker that takes up to `concurrency` turns at once.
+    pub fn new(reconciler: Reconciler, concurrency: usize) -> Self {
+        Self { reconciler: Arc::new(reconciler), concurrency, blocked: Arc::default() }
+    }
+
+    /// Takes turns until told to stop, then finishes those in hand.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+        let wake = Arc::new(Notify::new());
+        let listener = tokio::spawn(listen(self.reconciler.db.clone(), Arc::clone(&wake)));
+        let mut turns = JoinSet::new();
+        let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
+        while !*stop.borrow() {
+            let woken = wake.notified();
+            let claimed = self.claim(self.concurrency - turns.len()).await.unwrap_or_else(|error| {
+                tracing::warn!(error = chain(&error), "cannot claim; trying again");
+                vec![]
+            });
+            for claimed in claimed {
+                let (worker, claimed) = (self.clone(), Arc::new(claimed));
+                let turn = Arc::clone(&claimed);
+                let id = turns.spawn(async move { worker.take_turn(&turn).await }).id();
+                in_hand.insert(id, claimed);
+            }
+            tokio::select! {
+                () = woken, if turns.len() < self.concurrency => {}
+                Some(ended) = turns.join_next_with_id() => forget(&mut in_hand, ended),
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        listener.abort();
+        self.drain(turns, in_hand).await;
+    }
+
+    /// Finishes the turns in hand. What takes too long is cut off, and its keys are given back for another replica.
+    async fn drain(&self, mut turns: JoinSet<()>, mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>>) {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, turns.join_next_with_id()).await {
+            forget(&mut in_hand, ended);
+        }
+        turns.shutdown().await;
+        for claimed in in_hand.into_values() {
+            let given_back = queue::put_off(&self.reconciler.db, &claimed, self.reconciler.clock.now(), None);
+            if timeout(Duration::from_secs(1), given_back).await.is_err() {
+                tracing::warn!("cannot give keys back; their leases will");
+                return;
+            }
+        }
+    }
+
+    /// Claims one key and takes its turn. Returns whether there was one. For tests and tools that drive turns by hand.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn take_one_turn(&self) -> Result<bool, store::Error> {
+        let Some(claimed) = self.claim(1).await?.pop() else { return Ok(false) };
+        self.take_turn(&claimed).await;
+        Ok(true)
+    }
+
+    async fn claim(&self, free: usize) -> Result<Vec<Claimed>, store::Error> {
+        let now = self.reconciler.clock.now();
+        let wanted = self.reconciler.health.claimable(free, now);
+        if wanted == 0 {
+            return Ok(vec![]);
+        }
+        let blocked = self.blocked_classes(now);
+        let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+        queue::claim(&self.reconciler.db, limit, &blocked, now, LEASE).await
+    }
+
+    fn blocked_classes(&self, now: DateTime<Utc>) -> Vec<CallClass> {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        blocked.retain(|_, until| *until > now);
+        blocked.keys().copied().collect()
+    }
+
+    async fn take_turn(&self, claimed: &Claimed) {
+        let kind = claimed.key.kind();
+        let span = match claimed.key {
+            queue::Key::Calendar(id) => tracing::info_span!("turn", calendar.id = %id),
+            queue::Key::Event(id) => tracing::info_span!("turn", event.id = %id),
+            queue::Key::Sweep => tracing::info_span!("turn", sweep = true),
+        };
+        let started = Instant::now();
+        async {
+            let turn = AssertUnwindSafe(self.reconciler.turn(claimed)).catch_unwind();
+            let result = match timeout(TURN_LIMIT, turn).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(Error::Panicked(panic_message(panic.as_ref()))),
+                Err(_) => Err(Error::TimedOut(TURN_LIMIT)),
+            };
+            let outcome = outcome_label(&result);
+            if let Err(error) = self.end_turn(claimed, result).await {
+                tracing::warn!(error = chain(&error), "cannot end the turn; its lease will return the key");
+            }
+            metrics::counter!(telemetry::TURNS, "kind" => kind, "outcome" => outcome).increment(1);
+        }
+        .instrument(span)
+        .await;
+        metrics::histogram!(telemetry::TURN_SECONDS, "kind" => kind).record(started.elapsed());
+    }
+
+    async fn end_turn(&self, claimed: &Claimed, result: Result<Outcome, Error>) -> Result<(), store::Error> {
+        let db = &self.reconciler.db;
+        let now = self.reconciler.clock.now();
+        match result {
+            Ok(Outcome::Settled { generation }) => {
+                let mut db = db.acquire().await?;
+                queue::settle(&mut db, claimed, generation, now).await
+            }
+            Ok(Outcome::Continues) => queue::put_off(db, claimed, now, None).await,
+            Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
+            Err(error) => self.end_failed_turn(claimed, &error, now).await,
+        }
+    }
+
+    async fn end_failed_turn(&self, claimed: &Claimed, error: &Error, now: DateTime<Utc>) -> Result<(), store::Error> {
+        let db = &self.reconciler.db;
+        let text = chain(error);
+        let attempt = claimed.attempt + 1;
+        match error_policy(error, claimed.attempt, now, fastrand::f64()) {
+            Verdict::Retry(at) => {
+                let in_secs = (at - now).as_seconds_f64();
+                tracing::warn!(error = text, attempt, in_secs, "turn failed; trying again");
+                queue::retry(db, claimed, at, &text).await
+            }
+            Verdict::AwaitBudget(class, until) => {
+                self.block(class, until);
+                tracing::debug!(%class, %until, "waiting for budget");
+                queue::put_off(db, claimed, now, Some(class)).await
+            }
+            Verdict::PutOff(at) => {
+                tracing::debug!(error = text, "turn put off");
+                queue::put_off(db, claimed, at, None).await
+            }
+            Verdict::Park => {
+                tracing::error!(error = text, attempt, "turn failed for good; parked until it is requested again");
+                queue::park(db, claimed, &text, now).await
+            }
+            Verdict::LeaseLost => {
+                tracing::warn!("the lease was lost to another turn, which does the rest");
+                Ok(())
+            }
+        }
+    }
+
+    fn block(&self, class: CallClass, until: DateTime<Utc>) {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = blocked.entry(class).or_insert(until);
+        *known = until.max(*known);
+    }
+}
+
+type Ended = Result<(tokio::task::Id, ()), tokio::task::JoinError>;
+
+fn forget(in_hand: &mut HashMap<tokio::task::Id, Arc<Claimed>>, ended: Ended) {
+    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+    in_hand.remove(&id);
+}
+
+/// Wakes the loop for each commit that made keys due. A lost connection is made again; until then the loop polls.
+async fn listen(db: sqlx::PgPool, wake: Arc<Notify>) {
+    loop {
+        let listening = async {
+            let mut listener = PgListener::connect_with(&db).await?;
+            listener.listen(queue::CHANNEL).await?;
+            loop {
+                wake.notify_one();
+                // `None`: the connection was lost, and with it perhaps a notification.
+                listener.try_recv().await?;
+            }
+        };
+        let ended: Result<std::convert::Infallible, sqlx::Error> = listening.await;
+        let Err(error) = ended;
+        tracing::warn!(error = chain(&error), "not listening for work; polling for it meanwhile");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+}
+
+fn outcome_label(result: &Result<Outcome, Error>) -> &'static str {
+    match result {
+        Ok(Outcome::Settled { .. }) => "settled",
+        Ok(Outcome::Continues) => "continues",
+        Ok(Outcome::ComesBack(_)) => "comes_back",
+        Err(Error::NoBudget { .. }) => "no_budget",
+        Err(_) => "failed",
+    }
+}
