@@ -29,3 +29,33 @@ pub struct Call {
     /// The answer's status, also if the answer was lost on its way; 0 while it is not decided, or if the call was dropped.
     pub status: u16,
 }
+
+/// The calls since the log was last cleared.
+#[derive(Debug, Default)]
+pub(crate) struct CallLog {
+    pub(crate) calls: Vec<Call>,
+    last_number: u64,
+}
+
+impl CallLog {
+    /// Writes the call down and returns its number.
+    pub(crate) fn add(&mut self, call: Call) -> u64 {
+        self.last_number += 1;
+        self.calls.push(Call {
+            number: self.last_number,
+            ..call
+        });
+        self.last_number
+    }
+
+    pub(crate) fn set_status(&mut self, number: u64, status: u16) {
+        if let Some(call) = self
+            .calls
+            .iter_mut()
+            .rev()
+            .find(|call| call.number == number)
+        {
+            call.status = status;
+        }
+    }
+}

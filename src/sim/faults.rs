@@ -76,11 +76,11 @@ pub enum Fault {
     HangAnswer,
     /// Waits this many milliseconds of real time before acting.
     Latency(u64),
-    /// List: the answer is the page before, or this one again as `next`: rows repeat.
+    /// List: `next` leads to this very page again: its rows repeat.
     RepeatPage,
-    /// List: one row slipped over the page's edge and is not in it: it is missing from the walk.
+    /// List: the page's last row slipped over its edge: the walk misses it.
     ShiftPage,
-    /// Acts; the answer is the one this very request got last time, if it was made before.
+    /// Acts; calendars and events are answered as they were before their last change, older `updated_at` and all.
     Stale,
     /// List: `next` points to this origin instead (`https://elsewhere.test`).
     NextElsewhere(String),

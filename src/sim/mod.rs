@@ -1,21 +1,58 @@
-//! A simulated Recall.ai: Calendar V2 API, webhook sender, and the people whose calendars they are.
+//! A simulated Recall.ai: its Calendar V2 API, its webhook sender, and the people whose calendars they are.
 //!
-//! surface only, for now
+//! It isn't a mock: nobody tells it what to answer. It follows `recall-api.md`, apart from any client, so that a client's
+//! misreading of the documents shows. Where the documents are silent it takes the answer they make most likely, and there is
+//! a knob for the other; each file says which unknown ([U]) and inferred ([I]) facts it settles.
+//!
+//! ```no_run
+//! # use rollcall::sim::*;
+//! # async fn example() -> Result<(), StartError> {
+//! let clock = SimClock::manual("2026-01-20T09:00:00Z".parse().expect("a time"));
+//! let sim = Sim::start(SimConfig { clock: clock.clone(), ..SimConfig::default() }).await?;
+//! sim.set_endpoint("http://127.0.0.1:8080/webhooks/recall");
+//! let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+//! let start = clock.now() + chrono::TimeDelta::hours(2);
+//! let event = sim.create_event(ada, NewEvent::new("Weekly sync", start, 30).at("https://meet.google.com/abc-defg-hij"));
+//! let attempts = sim.deliver_due().await; // calendar.update and two calendar.sync_events
+//! // … the service calls `sim.base_url()` …
+//! let bots = sim.bots_of(event);
+//! # Ok(()) }
+//! ```
+//!
+//! Time is [`SimClock`]'s. With [`Delivery::Manual`], the default, nothing is sent until [`Sim::deliver_due`]; nothing ever
+//! sleeps on a clock that stands still, except what a knob in milliseconds or a hanging fault asks for. Rate limits are
+//! measured by that clock as well: a test that keeps it still and makes many calls takes [`Limits::unlimited`].
+//!
+//! The same in other languages: `rollcall sim` serves it, with the control plane of `control.rs` under `/sim/`.
 
+mod api;
 mod calls;
 mod clock;
 pub mod command;
 mod config;
+mod control;
 mod faults;
 mod life;
+mod limiter;
+mod line;
+mod looking;
 mod model;
 mod outbox;
+mod people;
+mod sender;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use calls::Call;
@@ -29,6 +66,9 @@ pub use life::{Happening, Life};
 pub use model::bot::{Bot, BotState};
 pub use model::meeting::{Attendee, NewEvent, Platform, Response};
 pub use outbox::{Attempt, Message, MessageState, Route};
+
+use line::{Line, Lines};
+use shared::Shared;
 
 /// A calendar to be connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +121,9 @@ pub enum StartError {
     /// A webhook secret is not `whsec_` and base64.
     #[error("a webhook secret is not `whsec_` followed by base64")]
     Secret,
+    /// The HTTP client that webhooks are sent with could not be made.
+    #[error("cannot make the HTTP client")]
+    Client(#[source] reqwest::Error),
 }
 
 /// What an id given to the simulator does not stand for.
@@ -94,11 +137,14 @@ pub enum Unknown {
     Event(Uuid),
 }
 
-/// A running simulator. Ends when dropped.
-///
-/// Methods that take the id of a calendar or event panic when there is none: in a test that is a mistake of the test's.
+/// A running simulator. Ends when dropped; a clone of it does not exist, so share it by reference or in an `Arc`.
 #[derive(Debug)]
-pub struct Sim {}
+pub struct Sim {
+    shared: Arc<Shared>,
+    stopping: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    sending: Option<JoinHandle<()>>,
+}
 
 impl Sim {
     /// Binds, and serves in the background.
@@ -107,298 +153,96 @@ impl Sim {
     ///
     /// When the address cannot be listened on, or a secret cannot sign.
     pub async fn start(config: SimConfig) -> Result<Self, StartError> {
-        let _ = config;
-        unimplemented!()
+        let mut secrets = config
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.secrets);
+        if secrets.any(|secret| svix::webhooks::Webhook::new(secret).is_err()) {
+            return Err(StartError::Secret);
+        }
+        let address = config.listen;
+        let refused = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent("Svix-Webhooks/1.0 (simulated)")
+            .build()
+            .map_err(StartError::Client)?;
+
+        let delivery = config.delivery;
+        let shared = Arc::new(Shared::new(config, address, client));
+        let (stopping, stop) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, Arc::clone(&shared), stop));
+        let sending = match delivery {
+            Delivery::Manual => None,
+            Delivery::Live => Some(tokio::spawn(sender::live(Arc::clone(&shared)))),
+        };
+        Ok(Self {
+            shared,
+            stopping,
+            serving,
+            sending,
+        })
     }
+
     /// `http://127.0.0.1:{port}`, without a last slash.
     pub fn base_url(&self) -> String {
-        unimplemented!()
+        format!("http://{}", self.shared.address)
     }
+
     /// The clock it was started with.
     pub fn clock(&self) -> SimClock {
-        unimplemented!()
+        self.shared.clock.clone()
     }
-    /// Stops listening and closes what is open.
-    pub async fn stop(self) {
-        unimplemented!()
+
+    /// Stops listening and waits until what is open is closed; calls that hang are let go.
+    pub async fn stop(mut self) {
+        self.begin_stopping();
+        // It can only have ended already.
+        let _ = (&mut self.serving).await;
     }
-    /// Turns knobs; see [`Knobs`].
-    pub fn knobs(&self, turn: impl FnOnce(&mut Knobs)) {
-        let _ = turn;
-        unimplemented!()
+
+    fn begin_stopping(&self) {
+        self.stopping.send_replace(true);
+        self.shared.release();
+        if let Some(sending) = &self.sending {
+            sending.abort();
+        }
     }
-    /// Sets the rate limits.
-    pub fn limits(&self, limits: Limits) {
-        let _ = limits;
-        unimplemented!()
-    }
-    /// Points the first webhook endpoint at `url`; what waits for a URL is due at once.
-    pub fn set_endpoint(&self, url: &str) {
-        let _ = url;
-        unimplemented!()
-    }
-    /// Replaces all webhook endpoints, which also enables them again.
-    pub fn set_endpoints(&self, endpoints: Vec<WebhookEndpoint>) {
-        let _ = endpoints;
-        unimplemented!()
-    }
-    /// Replaces the secrets of the first endpoint.
-    pub fn set_secrets(&self, secrets: &[&str]) {
-        let _ = secrets;
-        unimplemented!()
-    }
+
     /// Brings about everything that the clock says has happened: connections, roll-ins, bots joining and leaving. Each API
-    /// call and each method below does so first, so this is only needed before reading webhooks.
+    /// call and each other method does so too.
     pub fn tick(&self) {
-        unimplemented!()
+        self.shared.with(|_, _| ());
     }
-    /// When [`tick`](Self::tick) will next bring something about.
+
+    /// When [`tick`](Self::tick) will next look at something.
     pub fn next_change(&self) -> Option<DateTime<Utc>> {
-        unimplemented!()
+        self.shared.with(|world, _| world.workspace.next_change())
     }
+}
 
-    // People.
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.begin_stopping();
+    }
+}
 
-    /// Somebody connects a calendar, as if through OAuth; connected at once unless `connect_delay_secs`.
-    pub fn connect_calendar(&self, new: NewCalendar) -> Uuid {
-        let _ = new;
-        unimplemented!()
-    }
-    /// The grant is revoked at the provider: the calendar is disconnected and an empty PATCH does not help.
-    pub fn disconnect_calendar(&self, calendar: Uuid) {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// Disconnected by a passing trouble: the grant is good, so that an empty PATCH connects again.
-    pub fn interrupt_calendar(&self, calendar: Uuid) {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// The person consents again.
-    pub fn reconnect_calendar(&self, calendar: Uuid) {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// As DELETE by the API: 204, no webhook.
-    pub fn delete_calendar(&self, calendar: Uuid) {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// A new event in a calendar.
-    pub fn create_event(&self, calendar: Uuid, new: NewEvent) -> Uuid {
-        let _ = (calendar, new);
-        unimplemented!()
-    }
-    /// Several events at once: one `updated_at`, one webhook.
-    pub fn create_events(&self, calendar: Uuid, new: Vec<NewEvent>) -> Vec<Uuid> {
-        let _ = (calendar, new);
-        unimplemented!()
-    }
-    /// The same meeting on several calendars: one `ical_uid`, an event each.
-    pub fn same_meeting_on(&self, calendars: &[Uuid], new: &NewEvent) -> Vec<Uuid> {
-        let _ = (calendars, new);
-        unimplemented!()
-    }
-    /// A printed CalendarEvent, verbatim; its calendar is made if need be. Its bots are made too. Sends `calendar.sync_events`.
-    pub fn insert_raw_event(&self, event: Value) -> Uuid {
-        let _ = event;
-        unimplemented!()
-    }
-    /// Any change to an event; nothing is sent if it changes nothing.
-    pub fn edit_event(&self, event: Uuid, edit: impl FnOnce(&mut NewEvent)) {
-        let _ = (event, edit);
-        unimplemented!()
-    }
-    /// Starts at `start`, as long as before.
-    pub fn move_event(&self, event: Uuid, start: DateTime<Utc>) {
-        let _ = (event, start);
-        unimplemented!()
-    }
-    /// Another link, or none.
-    pub fn relink_event(&self, event: Uuid, meeting_url: Option<&str>) {
-        let _ = (event, meeting_url);
-        unimplemented!()
-    }
-    /// Cancelled in `raw`, and not deleted.
-    pub fn cancel_event(&self, event: Uuid) {
-        let _ = event;
-        unimplemented!()
-    }
-    /// Deleted: the row stays, `is_deleted`, without its bot.
-    pub fn delete_event(&self, event: Uuid) {
-        let _ = event;
-        unimplemented!()
-    }
-    /// Neither deleted nor cancelled any more, under the same id [U].
-    pub fn restore_event(&self, event: Uuid) {
-        let _ = event;
-        unimplemented!()
-    }
-    /// Other attendees.
-    pub fn edit_attendees(&self, event: Uuid, attendees: Vec<Attendee>) {
-        let _ = (event, attendees);
-        unimplemented!()
-    }
-    /// Google hands the event to another calendar, under the same id.
-    pub fn transfer_event(&self, event: Uuid, calendar: Uuid) {
-        let _ = (event, calendar);
-        unimplemented!()
-    }
-    /// Sends `calendar.sync_events` though nothing changed.
-    pub fn touch_calendar(&self, calendar: Uuid) {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// A person puts the event's bots out of the call. Says whether there was one.
-    pub fn kick_bot(&self, event: Uuid) -> bool {
-        let _ = event;
-        unimplemented!()
-    }
-
-    // Looking.
-
-    /// Bots that are scheduled or in a call.
-    pub fn live_bots(&self) -> Vec<Bot> {
-        unimplemented!()
-    }
-    /// Every bot there ever was.
-    pub fn all_bots(&self) -> Vec<Bot> {
-        unimplemented!()
-    }
-    /// Every bot that the event ever had.
-    pub fn bots_of(&self, event: Uuid) -> Vec<Bot> {
-        let _ = event;
-        unimplemented!()
-    }
-    /// The calendars, as the API shows them, oldest first.
-    pub fn calendars(&self) -> Vec<Value> {
-        unimplemented!()
-    }
-    /// A calendar as the API shows it.
-    pub fn calendar(&self, calendar: Uuid) -> Option<Value> {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// The calendar's events as the API shows them, deleted ones too, by start.
-    pub fn events(&self, calendar: Uuid) -> Vec<Value> {
-        let _ = calendar;
-        unimplemented!()
-    }
-    /// An event as the API shows it; `None` while it is beyond the window.
-    pub fn event(&self, event: Uuid) -> Option<Value> {
-        let _ = event;
-        unimplemented!()
-    }
-    /// The API calls so far.
-    pub fn calls(&self) -> Vec<Call> {
-        unimplemented!()
-    }
-    /// Forgets the calls so far.
-    pub fn clear_calls(&self) {
-        unimplemented!()
-    }
-
-    // Faults.
-
-    /// The next `times` calls of `endpoint` go wrong like this.
-    pub fn fail_next(&self, endpoint: Endpoint, fault: Fault, times: usize) {
-        let _ = (endpoint, fault, times);
-        unimplemented!()
-    }
-    /// Takes back what [`fail_next`](Self::fail_next) asked for and has not happened.
-    pub fn clear_faults(&self) {
-        unimplemented!()
-    }
-    /// Lets go every call that hangs.
-    pub fn release(&self) {
-        unimplemented!()
-    }
-    /// How many calls hang.
-    pub fn hanging(&self) -> usize {
-        unimplemented!()
-    }
-    /// From now on the API shows this text for the event, JSON or not; `None` shows the event again.
-    pub fn override_event(&self, event: Uuid, text: Option<String>) {
-        let _ = (event, text);
-        unimplemented!()
-    }
-    /// From now on the API shows the event's JSON as it is now, changed by `change`.
-    pub fn override_event_json(&self, event: Uuid, change: impl FnOnce(&mut Value)) {
-        let _ = (event, change);
-        unimplemented!()
-    }
-
-    // Webhooks.
-
-    /// Posts everything due by the clock and says how it went. Never sleeps.
-    pub async fn deliver_due(&self) -> Vec<Attempt> {
-        unimplemented!()
-    }
-    /// When the next attempt at a webhook is due, if one will be.
-    pub fn next_due(&self) -> Option<DateTime<Utc>> {
-        unimplemented!()
-    }
-    /// Webhooks not yet delivered and not given up, in the order in which they will be sent.
-    pub fn pending_webhooks(&self) -> Vec<Message> {
-        unimplemented!()
-    }
-    /// Every webhook so far.
-    pub fn webhooks(&self) -> Vec<Message> {
-        unimplemented!()
-    }
-    /// Loses what is pending; says how many.
-    pub fn lose_pending_webhooks(&self) -> usize {
-        unimplemented!()
-    }
-    /// Loses one that is pending; says whether it was.
-    pub fn lose_webhook(&self, id: &str) -> bool {
-        let _ = id;
-        unimplemented!()
-    }
-    /// Turns the order of what is pending round.
-    pub fn reverse_pending_webhooks(&self) {
-        unimplemented!()
-    }
-    /// Shuffles what is pending.
-    pub fn shuffle_pending_webhooks(&self) {
-        unimplemented!()
-    }
-    /// The next `n` webhooks are never sent.
-    pub fn lose_next_webhooks(&self, n: usize) {
-        let _ = n;
-        unimplemented!()
-    }
-    /// The next `n` webhooks are sent twice.
-    pub fn duplicate_next_webhooks(&self, n: usize) {
-        let _ = n;
-        unimplemented!()
-    }
-    /// The next `n` webhooks are first sent `by` later.
-    pub fn delay_next_webhooks(&self, n: usize, by: TimeDelta) {
-        let _ = (n, by);
-        unimplemented!()
-    }
-    /// Sends a message again, under the same id, from the first slot of the schedule; says whether it exists.
-    pub fn replay_webhook(&self, id: &str) -> bool {
-        let _ = id;
-        unimplemented!()
-    }
-    /// Sends again what failed since `since`, as the dashboard's "Recover failed messages"; says how many.
-    pub fn recover_failed_webhooks(&self, since: DateTime<Utc>) -> usize {
-        let _ = since;
-        unimplemented!()
-    }
-    /// Queues any body for the first endpoint, signed like every other; returns the message's id.
-    pub fn send_webhook(&self, topic: &str, body: &str) -> String {
-        let _ = (topic, body);
-        unimplemented!()
-    }
-    /// Whether the first endpoint was disabled after five days of failures.
-    pub fn is_endpoint_disabled(&self) -> bool {
-        unimplemented!()
-    }
-    /// Enables the first endpoint again.
-    pub fn enable_endpoint(&self) {
-        unimplemented!()
+async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let app = control::router(&shared)
+        .fallback(api::answer)
+        .with_state(shared);
+    let app = app.into_make_service_with_connect_info::<Line>();
+    let stopped = async move {
+        // An error means that the simulator was dropped.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(Lines(listener), app)
+        .with_graceful_shutdown(stopped)
+        .await
+    {
+        tracing::error!(%error, "the simulator stopped serving");
     }
 }
