@@ -1,0 +1,468 @@
+//! Events: what people do to them, and the rows that Recall shows.
+//!
+//! A row follows its event only while the calendar is connected and the event's start is in the window. [U] settled here: an
+//! event that leaves the window keeps its last row and its bot, and is updated when it is back; a deleted event that comes
+//! back keeps its id; what happened while the calendar was disconnected is caught up on at reconnection, deletions too.
+//! [I]: a change that changes nothing that is shown does not bump `updated_at`.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::calendars::{CalendarChange, Status};
+use super::meeting::{NewEvent, Platform};
+use super::{RETENTION, WINDOW_AHEAD, WINDOW_BACK, Wake, Workspace, micros, raw, seconds};
+
+/// An event: the provider's truth, and Recall's row of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) id: Uuid,
+    calendar_id: Uuid,
+    meeting: NewEvent,
+    is_deleted: bool,
+    made_at: DateTime<Utc>,
+    modified_at: DateTime<Utc>,
+    /// Its row was printed by somebody else and is shown as it is until the first edit.
+    is_printed: bool,
+    /// `None` while the event has never been in the window of a connected calendar.
+    pub(crate) row: Option<Row>,
+    /// The row before its last change, for stale answers.
+    previous: Option<Row>,
+    /// Scheduled and dispatched bots, oldest first.
+    pub(crate) bots: Vec<Uuid>,
+    /// Shown instead of the row, whatever it says.
+    pub(crate) shown_instead: Option<String>,
+}
+
+/// What Recall stores of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) calendar_id: Uuid,
+    platform: Platform,
+    platform_id: String,
+    ical_uid: String,
+    pub(crate) start: DateTime<Utc>,
+    pub(crate) end: DateTime<Utc>,
+    pub(crate) meeting_url: Option<String>,
+    meeting_platform: Option<String>,
+    raw: Value,
+    pub(crate) is_deleted: bool,
+    created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+impl Row {
+    /// Cancelled at the provider, which does not mean deleted.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.raw["status"] == "cancelled" || self.raw["isCancelled"] == true
+    }
+
+    /// The provider's ids: its own and the one that copies share.
+    pub(super) fn ids(&self) -> (&str, &str) {
+        (&self.platform_id, &self.ical_uid)
+    }
+}
+
+/// The documented filters of List Calendar Events.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventFilter {
+    pub(crate) calendar_id: Option<Uuid>,
+    /// A prefix, case and all.
+    pub(crate) ical_uid: Option<String>,
+    pub(crate) is_deleted: Option<bool>,
+    pub(crate) start: Option<DateTime<Utc>>,
+    pub(crate) start_gte: Option<DateTime<Utc>>,
+    pub(crate) start_lte: Option<DateTime<Utc>>,
+    pub(crate) updated_gte: Option<DateTime<Utc>>,
+}
+
+impl EventFilter {
+    fn lets(&self, row: &Row) -> bool {
+        self.calendar_id.is_none_or(|id| row.calendar_id == id)
+            && self
+                .ical_uid
+                .as_ref()
+                .is_none_or(|prefix| row.ical_uid.starts_with(prefix))
+            && self
+                .is_deleted
+                .is_none_or(|is_deleted| row.is_deleted == is_deleted)
+            && self.start.is_none_or(|at| row.start == at)
+            && self.start_gte.is_none_or(|at| row.start >= at)
+            && self.start_lte.is_none_or(|at| row.start <= at)
+            && self.updated_gte.is_none_or(|at| row.updated_at >= at)
+    }
+}
+
+impl Workspace {
+    pub(crate) fn event(&self, id: Uuid) -> Option<&Event> {
+        self.events.get(&id)
+    }
+
+    pub(crate) fn event_mut(&mut self, id: Uuid) -> Option<&mut Event> {
+        self.events.get_mut(&id)
+    }
+
+    /// Rows that pass `filter`, by start and id.
+    pub(crate) fn list_events(&self, filter: &EventFilter) -> Vec<(DateTime<Utc>, Uuid)> {
+        let lets = |event: &&Event| event.row.as_ref().is_some_and(|row| filter.lets(row));
+        let start = |event: &Event| Some((event.row.as_ref()?.start, event.id));
+        let mut found: Vec<_> = match filter.calendar_id {
+            Some(id) => {
+                let ids = self
+                    .calendars
+                    .get(&id)
+                    .map(|calendar| calendar.events.as_slice());
+                let events = ids
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|id| self.events.get(id));
+                events.filter(lets).filter_map(start).collect()
+            }
+            None => self
+                .events
+                .values()
+                .filter(lets)
+                .filter_map(start)
+                .collect(),
+        };
+        found.sort_unstable();
+        found
+    }
+
+    /// Somebody makes events: one batch, so one stamp and one webhook.
+    pub(crate) fn create_events(
+        &mut self,
+        calendar_id: Uuid,
+        new: Vec<NewEvent>,
+        now: DateTime<Utc>,
+    ) -> Vec<Uuid> {
+        let ids: Vec<_> = new
+            .into_iter()
+            .map(|new| self.add_event(calendar_id, new, now))
+            .collect();
+        self.sync(ids.iter().copied(), now);
+        ids
+    }
+
+    fn add_event(&mut self, calendar_id: Uuid, mut new: NewEvent, now: DateTime<Utc>) -> Uuid {
+        let id = self.new_id();
+        let token = self.new_token(26);
+        let platform_id = new.platform_id.get_or_insert_with(|| token.clone());
+        new.ical_uid
+            .get_or_insert_with(|| format!("{platform_id}@google.com"));
+        let event = Event {
+            id,
+            calendar_id,
+            meeting: new,
+            is_deleted: false,
+            made_at: now,
+            modified_at: now,
+            is_printed: false,
+            row: None,
+            previous: None,
+            bots: Vec::new(),
+            shown_instead: None,
+        };
+        self.place_event(event, now);
+        id
+    }
+
+    fn place_event(&mut self, event: Event, now: DateTime<Utc>) {
+        if let Some(calendar) = self.calendars.get_mut(&event.calendar_id) {
+            calendar.events.push(event.id);
+        }
+        self.expect_event(event.id, &event.meeting, now);
+        self.events.insert(event.id, event);
+    }
+
+    /// Writes into the agenda when the event will enter the window and when it will be forgotten.
+    fn expect_event(&mut self, id: Uuid, meeting: &NewEvent, now: DateTime<Utc>) {
+        if meeting.start > now + WINDOW_AHEAD {
+            self.wake(meeting.start - WINDOW_AHEAD, Wake::Enter(id));
+        }
+        self.wake(meeting.end + RETENTION, Wake::Forget(id));
+    }
+
+    /// Somebody changes an event.
+    pub(crate) fn edit_event(
+        &mut self,
+        id: Uuid,
+        edit: impl FnOnce(&mut NewEvent),
+        now: DateTime<Utc>,
+    ) {
+        let Some(event) = self.events.get_mut(&id) else {
+            return;
+        };
+        let before = event.meeting.clone();
+        edit(&mut event.meeting);
+        if event.meeting == before {
+            return;
+        }
+        event.modified_at = now;
+        event.is_printed = false;
+        let meeting = event.meeting.clone();
+        self.expect_event(id, &meeting, now);
+        self.sync([id], now);
+    }
+
+    /// Somebody deletes the event, or takes that back.
+    pub(crate) fn set_deleted(&mut self, id: Uuid, is_deleted: bool, now: DateTime<Utc>) {
+        let Some(event) = self.events.get_mut(&id) else {
+            return;
+        };
+        if event.is_deleted == is_deleted {
+            return;
+        }
+        event.is_deleted = is_deleted;
+        event.modified_at = now;
+        event.is_printed = false;
+        self.sync([id], now);
+    }
+
+    /// The provider hands the event to another calendar; the id stays [C].
+    pub(crate) fn transfer_event(&mut self, id: Uuid, to: Uuid, now: DateTime<Utc>) {
+        let Some(event) = self.events.get_mut(&id) else {
+            return;
+        };
+        let from = std::mem::replace(&mut event.calendar_id, to);
+        event.is_printed = false;
+        if let Some(calendar) = self.calendars.get_mut(&from) {
+            calendar.events.retain(|event| *event != id);
+        }
+        if let Some(calendar) = self.calendars.get_mut(&to) {
+            calendar.events.push(id);
+        }
+        self.sync([id], now);
+    }
+
+    /// Copies events into their rows, where there is news. One stamp for all; one webhook for each calendar with news.
+    pub(super) fn sync(
+        &mut self,
+        events: impl IntoIterator<Item = Uuid>,
+        now: DateTime<Utc>,
+    ) -> BTreeSet<Uuid> {
+        let news: Vec<_> = events
+            .into_iter()
+            .filter_map(|id| Some((id, self.fresh_row(id, now)?)))
+            .collect();
+        if news.is_empty() {
+            return BTreeSet::new();
+        }
+        let stamp = self.stamp(now);
+        let told: BTreeSet<_> = news
+            .into_iter()
+            .map(|(id, row)| self.replace_row(id, row, stamp, now))
+            .collect();
+        for calendar in &told {
+            self.notify_sync(*calendar, stamp);
+        }
+        told
+    }
+
+    /// The row as it should now be, if that is news that Recall can see.
+    fn fresh_row(&self, id: Uuid, now: DateTime<Utc>) -> Option<Row> {
+        let event = self.events.get(&id)?;
+        let calendar = self.calendars.get(&event.calendar_id)?;
+        let start = event.meeting.start;
+        let is_in_window = now - WINDOW_BACK <= start && start <= now + WINDOW_AHEAD;
+        let was_never_seen = event.row.is_none() && event.is_deleted;
+        if calendar.status != Status::Connected
+            || !is_in_window
+            || was_never_seen
+            || event.is_printed
+        {
+            return None;
+        }
+        let meeting = &event.meeting;
+        let meeting_platform = meeting.meeting_url.as_deref().and_then(meeting_platform);
+        let stamps = event
+            .row
+            .as_ref()
+            .map(|row| (row.created_at, row.updated_at));
+        let row = Row {
+            calendar_id: calendar.id,
+            platform: calendar.platform,
+            platform_id: meeting.platform_id.clone().unwrap_or_default(),
+            ical_uid: meeting.ical_uid.clone().unwrap_or_default(),
+            start,
+            end: meeting.end,
+            meeting_url: meeting
+                .meeting_url
+                .clone()
+                .filter(|_| meeting_platform.is_some()),
+            meeting_platform: meeting_platform.map(str::to_owned),
+            raw: raw::render(&raw::Source {
+                platform: calendar.platform,
+                owner: &calendar.email,
+                meeting,
+                is_deleted: event.is_deleted,
+                made_at: event.made_at,
+                modified_at: event.modified_at,
+            }),
+            is_deleted: event.is_deleted,
+            created_at: stamps.map_or(now, |stamps| stamps.0),
+            updated_at: stamps.map_or(now, |stamps| stamps.1),
+        };
+        (event.row.as_ref() != Some(&row)).then_some(row)
+    }
+
+    /// Returns the calendar the row is in.
+    fn replace_row(
+        &mut self,
+        id: Uuid,
+        row: Row,
+        stamp: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Uuid {
+        let calendar_id = row.calendar_id;
+        let is_deleted = row.is_deleted;
+        if let Some(event) = self.events.get_mut(&id) {
+            let is_new = event.row.is_none();
+            event.previous = event.row.take();
+            let created_at = if is_new { stamp } else { row.created_at };
+            event.row = Some(Row {
+                created_at,
+                updated_at: stamp,
+                ..row
+            });
+        }
+        if is_deleted {
+            self.unlink_scheduled(id, now);
+        } else {
+            self.move_bot(id);
+        }
+        calendar_id
+    }
+
+    /// Retention: 60 days after its end the API no longer knows an event [C].
+    pub(super) fn forget(&mut self, id: Uuid, now: DateTime<Utc>) {
+        let Some(event) = self.events.get(&id) else {
+            return;
+        };
+        let row_end = event.row.as_ref().map_or(event.meeting.end, |row| row.end);
+        if row_end.max(event.meeting.end) + RETENTION > now {
+            return;
+        }
+        if let Some(calendar) = self.calendars.get_mut(&event.calendar_id) {
+            calendar.events.retain(|event| *event != id);
+        }
+        self.events.remove(&id);
+    }
+
+    /// An event as somebody printed it. Its calendar and bots are made if need be.
+    pub(crate) fn insert_printed(&mut self, printed: &Value, now: DateTime<Utc>) -> Uuid {
+        let text = |name: &str| printed[name].as_str().unwrap_or_default();
+        let time = |name: &str| text(name).parse().unwrap_or(now);
+        let platform = match text("platform") {
+            "microsoft_outlook" => Platform::MicrosoftOutlook,
+            _ => Platform::GoogleCalendar,
+        };
+        let id = text("id").parse().unwrap_or_else(|_| self.new_id());
+        let calendar_id = text("calendar_id")
+            .parse()
+            .unwrap_or_else(|_| self.new_id());
+        if !self.calendars.contains_key(&calendar_id) {
+            let email = format!("{}@calendars.test", calendar_id.simple());
+            self.insert_calendar(calendar_id, platform, email, CalendarChange::default(), now);
+            self.tick(now);
+        }
+        let row = Row {
+            calendar_id,
+            platform,
+            platform_id: text("platform_id").to_owned(),
+            ical_uid: text("ical_uid").to_owned(),
+            start: time("start_time"),
+            end: time("end_time"),
+            meeting_url: printed["meeting_url"].as_str().map(str::to_owned),
+            meeting_platform: printed["meeting_platform"].as_str().map(str::to_owned),
+            raw: printed["raw"].clone(),
+            is_deleted: printed["is_deleted"] == true,
+            created_at: time("created_at"),
+            updated_at: time("updated_at"),
+        };
+        let (updated_at, end) = (row.updated_at, row.end);
+        self.last_stamp = self.last_stamp.max(updated_at);
+        self.place_event(
+            Event {
+                id,
+                calendar_id,
+                meeting: raw::read(&row.raw, &row),
+                is_deleted: row.is_deleted,
+                made_at: row.created_at,
+                modified_at: row.updated_at,
+                is_printed: true,
+                row: Some(row),
+                previous: None,
+                bots: Vec::new(),
+                shown_instead: None,
+            },
+            now,
+        );
+        for entry in printed["bots"].as_array().into_iter().flatten() {
+            self.insert_bot(id, entry, end, now);
+        }
+        self.notify_sync(calendar_id, updated_at);
+        id
+    }
+
+    /// The event as the API shows it; `None` while Recall has no row of it.
+    pub(crate) fn event_json(&self, id: Uuid) -> Option<Value> {
+        let event = self.events.get(&id)?;
+        Some(self.row_json(event, event.row.as_ref()?))
+    }
+
+    /// The text the API sends for an event: the row before its last change if `is_stale`, or what a test put in its place.
+    pub(crate) fn event_text(&self, id: Uuid, is_stale: bool) -> Option<String> {
+        let event = self.events.get(&id)?;
+        let row = event.row.as_ref()?;
+        if let Some(text) = &event.shown_instead {
+            return Some(text.clone());
+        }
+        let row = event.previous.as_ref().filter(|_| is_stale).unwrap_or(row);
+        Some(self.row_json(event, row).to_string())
+    }
+
+    fn row_json(&self, event: &Event, row: &Row) -> Value {
+        let bots: Vec<_> = event.bots.iter().map(|bot| self.bot_entry(*bot)).collect();
+        json!({
+            "id": event.id,
+            "calendar_id": row.calendar_id,
+            "platform": row.platform.as_str(),
+            "platform_id": row.platform_id,
+            "ical_uid": row.ical_uid,
+            "start_time": seconds(row.start),
+            "end_time": seconds(row.end),
+            "meeting_url": row.meeting_url,
+            "meeting_platform": row.meeting_platform,
+            "raw": row.raw,
+            "is_deleted": row.is_deleted,
+            "bots": bots,
+            "created_at": micros(row.created_at),
+            "updated_at": micros(row.updated_at),
+        })
+    }
+}
+
+/// The platforms whose links Recall knows; any other link leaves `meeting_url` null [C].
+fn meeting_platform(url: &str) -> Option<&'static str> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
+    let host = rest.split(['/', '?', '#', ':']).next()?;
+    let is_at = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
+    let known = [
+        ("zoom.us", "zoom"),
+        ("meet.google.com", "google_meet"),
+        ("teams.microsoft.com", "microsoft_teams"),
+        ("teams.live.com", "microsoft_teams_live"),
+        ("webex.com", "webex"),
+        ("gotomeeting.com", "goto_meeting"),
+        ("meet.goto.com", "goto_meeting"),
+    ];
+    known
+        .into_iter()
+        .find(|(domain, _)| is_at(domain))
+        .map(|(_, platform)| platform)
+}
