@@ -6,5 +6,12 @@
 
 #![expect(unreachable_pub, reason = "one binary: everything in it is private")]
 
+mod accept;
 mod bots;
+mod calendars;
+mod failures;
+mod queue;
+mod receive;
+mod sweep;
+mod sync;
 mod world;

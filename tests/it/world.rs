@@ -11,6 +11,7 @@ use rollcall::{
     app,
     clock::Clock,
     config::Config,
+    domain::calendar::CalendarId,
     http::{Receiver, inbox::Inbox, router, signature::Verifier},
     recall::Client,
     reconcile::health::ApiHealth,
@@ -165,6 +166,22 @@ impl World {
         let mut db = self.db.acquire().await.unwrap();
         let sweep = Request { key: Key::Sweep, since: None, deadline: self.now() };
         queue::request(&mut db, &[sweep], self.now()).await.unwrap();
+    }
+
+    /// Requests a full sync of a calendar, as the sweep does when the last one is long ago.
+    pub async fn request_full_sync(&self, calendar: Uuid) {
+        let mut db = self.db.acquire().await.unwrap();
+        let key = Key::Calendar(CalendarId(calendar));
+        let full = Request { key, since: Some(DateTime::UNIX_EPOCH), deadline: self.now() };
+        queue::request(&mut db, &[full], self.now()).await.unwrap();
+    }
+
+    /// Takes turns up to the one that calls `endpoint`.
+    pub async fn take_turns_until(&self, endpoint: Endpoint) {
+        let before = self.count_calls(endpoint);
+        while self.count_calls(endpoint) == before {
+            assert!(self.replica.worker.take_one_turn().await.unwrap(), "no key is due");
+        }
     }
 
     /// The one live bot of an event.
