@@ -65,7 +65,7 @@ async fn try_call(
     } else {
         sim.base_url() + target
     };
-    let mut request = reqwest::Client::new().request(method, url);
+    let mut request = sim.shared.client.request(method, url);
     request = request.header("authorization", format!("Token {DEFAULT_API_KEY}"));
     if let Some(body) = body {
         request = request.json(&body);
@@ -162,7 +162,7 @@ async fn pages_are_walked_by_following_next_verbatim() {
 async fn the_key_is_taken_with_and_without_its_prefix_and_nothing_else_is() {
     let sim = start().await;
     let target = sim.base_url() + "/api/v2/calendars/";
-    let client = reqwest::Client::new();
+    let client = &sim.shared.client;
     for (header, status) in [
         ("Token sim-api-key", 200),
         ("sim-api-key", 200),
@@ -347,7 +347,7 @@ async fn an_idempotency_key_replays_its_answer_for_an_hour() {
     let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
     let event = sim.create_event(ada, sync_meeting(600));
     let post = async |key: &str| {
-        let request = reqwest::Client::new().post(sim.base_url() + &bot_path(event));
+        let request = sim.shared.client.post(sim.base_url() + &bot_path(event));
         let body = json!({"deduplication_key": key, "bot_config": {}});
         let request = request
             .header("authorization", DEFAULT_API_KEY)
@@ -704,4 +704,133 @@ async fn bots_announce_themselves_when_asked_to() {
             "bot.done"
         ]
     );
+}
+
+// ---- The control plane ----
+
+#[tokio::test]
+async fn everything_can_be_told_over_http() {
+    let sim = start().await;
+    let tell = async |method: &str, target: &str, body: Value| {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = call(&sim, method, target, Some(body)).await;
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text);
+        serde_json::from_str(&answer.text).unwrap_or(Value::Null)
+    };
+    assert!(get(&sim, "/sim/").await.text.contains("/sim/faults"));
+    let ada = tell(
+        "POST",
+        "/sim/calendars",
+        json!({"platform": "google_calendar", "email": "ada@acme.test"}),
+    )
+    .await;
+    let ada = ada["id"].as_str().unwrap().to_owned();
+    let new = json!({"title": "Sync", "start": in_minutes(60), "end": in_minutes(90), "meeting_url": MEET});
+    let made = tell("POST", &format!("/sim/calendars/{ada}/events"), new.clone()).await;
+    let event: Uuid = made["ids"][0].as_str().unwrap().parse().unwrap();
+    let meeting = tell(
+        "POST",
+        "/sim/meetings",
+        json!({"calendars": [ada], "event": new}),
+    )
+    .await;
+    assert_eq!(meeting["ids"].as_array().unwrap().len(), 1);
+
+    tell(
+        "POST",
+        &format!("/sim/events/{event}/move"),
+        json!({"start": in_minutes(120)}),
+    )
+    .await;
+    tell(
+        "POST",
+        &format!("/sim/events/{event}/relink"),
+        json!({"meeting_url": null}),
+    )
+    .await;
+    tell(
+        "PATCH",
+        &format!("/sim/events/{event}"),
+        json!({"title": "Other"}),
+    )
+    .await;
+    let shown = sim.event(event).unwrap();
+    assert_eq!(
+        (&shown["raw"]["summary"], &shown["meeting_url"]),
+        (&json!("Other"), &Value::Null)
+    );
+    assert_eq!(shown["start_time"], "2026-01-20T11:00:00Z");
+    tell("DELETE", &format!("/sim/events/{event}"), json!(null)).await;
+    assert_eq!(sim.event(event).unwrap()["is_deleted"], true);
+
+    tell(
+        "PATCH",
+        "/sim/knobs",
+        json!({"page_size": 1, "call_rates": {"refuse": 0.0}}),
+    )
+    .await;
+    tell(
+        "POST",
+        "/sim/faults",
+        json!({"endpoint": "list_events", "fault": {"status": 500}}),
+    )
+    .await;
+    assert_eq!(get(&sim, "/api/v2/calendar-events/").await.status, 500);
+    let page = get(&sim, "/api/v2/calendar-events/").await.json();
+    assert_eq!(page["results"].as_array().unwrap().len(), 1);
+    tell("PUT", "/sim/clock", json!({"advance_secs": 60})).await;
+    assert_eq!(sim.clock().now(), in_minutes(1));
+    tell(
+        "POST",
+        &format!("/sim/calendars/{ada}/disconnect"),
+        json!(null),
+    )
+    .await;
+    assert_eq!(
+        get(&sim, "/sim/calendars").await.json()[0]["status"],
+        "disconnected"
+    );
+    tell(
+        "PUT",
+        "/sim/endpoint",
+        json!({"url": "http://127.0.0.1:1/"}),
+    )
+    .await;
+    let attempts = tell("POST", "/sim/webhooks/deliver", json!(null)).await;
+    assert!(attempts[0]["error"].is_string());
+    assert_eq!(
+        get(&sim, "/sim/calls")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    for target in [
+        "/sim/bots",
+        "/sim/bots/all",
+        "/sim/webhooks",
+        "/sim/webhooks/pending",
+        "/sim/knobs",
+        "/sim/clock",
+    ] {
+        assert_eq!(get(&sim, target).await.status, 200, "{target}");
+    }
+    let unknown = call(
+        &sim,
+        Method::POST,
+        &format!("/sim/events/{}/cancel", Uuid::nil()),
+        None,
+    )
+    .await;
+    assert_eq!(unknown.status, 404);
+    let unfit = call(
+        &sim,
+        Method::PATCH,
+        "/sim/knobs",
+        Some(json!({"page_sise": 1})),
+    )
+    .await;
+    assert_eq!(unfit.status, 422);
 }
