@@ -35,11 +35,11 @@ pub(crate) use calendars::{Calendar, CalendarChange, CalendarFilter, Status, met
 pub(crate) use events::{Event, EventFilter};
 pub(crate) use refusal::Refusal;
 
-/// How far back events are synced [C].
+/// How far back events are synced \[C\].
 pub(crate) const WINDOW_BACK: TimeDelta = TimeDelta::days(1);
-/// How far ahead events are synced [C].
+/// How far ahead events are synced \[C\].
 pub(crate) const WINDOW_AHEAD: TimeDelta = TimeDelta::days(28);
-/// How long after its end an event is forgotten [C].
+/// How long after its end an event is forgotten \[C\].
 pub(crate) const RETENTION: TimeDelta = TimeDelta::days(60);
 
 /// A webhook that the state machine wants sent.

@@ -2,7 +2,7 @@
 //!
 //! Retries follow Svix's documented schedule without its jitter; each attempt has the message's id, and a timestamp and
 //! signatures of its own. A calendar's own `webhook_url` gets an unsigned copy, retried for an hour with doubling waits. An
-//! endpoint that has only failed for five days is disabled, and what is queued for it fails. ([S]: Svix starts that clock
+//! endpoint that has only failed for five days is disabled, and what is queued for it fails. (\[S\]: Svix starts that clock
 //! only at the second of two failures at least 12 hours apart; here it starts at the first.)
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::config::{HeaderFamily, Knobs, WebhookEndpoint};
 use super::model::Notice;
 
-/// Waits before each attempt, counted from the failure before it [C].
+/// Waits before each attempt, counted from the failure before it \[C\].
 pub(crate) const SCHEDULE_SECS: [i64; 8] = [
     0,
     5,
@@ -26,11 +26,11 @@ pub(crate) const SCHEDULE_SECS: [i64; 8] = [
     10 * 3600,
     10 * 3600,
 ];
-/// How long a calendar's own URL is tried [C].
+/// How long a calendar's own URL is tried \[C\].
 const DIRECT_FOR: TimeDelta = TimeDelta::hours(1);
-/// The first wait on a calendar's own URL; the others double. Their lengths are [U].
+/// The first wait on a calendar's own URL; the others double. Their lengths are \[U\].
 const DIRECT_FIRST_SECS: i64 = 15;
-/// How long an endpoint may fail before it is disabled [C].
+/// How long an endpoint may fail before it is disabled \[C\].
 const DISABLE_AFTER: TimeDelta = TimeDelta::days(5);
 
 /// Where a message goes.
@@ -476,7 +476,7 @@ fn next_wait(message: &Message, now: DateTime<Utc>) -> Option<TimeDelta> {
     }
 }
 
-/// The three headers of one family, or of both; none without a secret, as Recall does [C].
+/// The three headers of one family, or of both; none without a secret, as Recall does \[C\].
 fn signature_headers(
     secrets: &[String],
     id: &str,

@@ -1,7 +1,7 @@
 //! Bots on events: scheduling, unscheduling, sharing by key, dispatch, the end of a call.
 //!
-//! [U] settled here: re-scheduling keeps the bot's id while it is not shared (knob); entries of `bots[]` stand in the order
-//! in which they were made; DELETE leaves a dispatched bot alone. [I]: on a shared bot the last configuration wins; a call for
+//! \[U\] settled here: re-scheduling keeps the bot's id while it is not shared (knob); entries of `bots[]` stand in the order
+//! in which they were made; DELETE leaves a dispatched bot alone. \[I\]: on a shared bot the last configuration wins; a call for
 //! an event in progress sends a bot at once.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use super::bot::{Bot, BotState};
 use super::calendars::Status;
 use super::{Notice, Refusal, Wake, Workspace, micros, seconds};
 
-/// Bots that join sooner than this come from a pool that may be empty [C].
+/// Bots that join sooner than this come from a pool that may be empty \[C\].
 const AD_HOC: TimeDelta = TimeDelta::minutes(10);
 
 /// What a bot is to do, all of it decided.
@@ -201,7 +201,7 @@ impl Workspace {
         true
     }
 
-    /// Delete Bot: also fine where there is none [C].
+    /// Delete Bot: also fine where there is none \[C\].
     pub(crate) fn delete_bot(&mut self, event: Uuid, now: DateTime<Utc>) -> Result<(), Refusal> {
         let row = self.events.get(&event).and_then(|event| event.row.as_ref());
         let row = row.ok_or(Refusal::NotFound)?;
@@ -291,9 +291,10 @@ impl Workspace {
             .get(&event)
             .map(|event| event.bots.clone())
             .unwrap_or_default();
-        bots.into_iter().fold(false, |any, bot| {
-            self.end_call(bot, BotState::Left, now) || any
-        })
+        let kicked = bots
+            .into_iter()
+            .filter(|bot| self.end_call(*bot, BotState::Left, now));
+        kicked.count() > 0
     }
 
     fn end_call(&mut self, id: Uuid, state: BotState, now: DateTime<Utc>) -> bool {

@@ -1,9 +1,9 @@
 //! Events: what people do to them, and the rows that Recall shows.
 //!
-//! A row follows its event only while the calendar is connected and the event's start is in the window. [U] settled here: an
+//! A row follows its event only while the calendar is connected and the event's start is in the window. \[U\] settled here: an
 //! event that leaves the window keeps its last row and its bot, and is updated when it is back; a deleted event that comes
 //! back keeps its id; what happened while the calendar was disconnected is caught up on at reconnection, deletions too.
-//! [I]: a change that changes nothing that is shown does not bump `updated_at`.
+//! \[I\]: a change that changes nothing that is shown does not bump `updated_at`.
 
 use std::collections::BTreeSet;
 
@@ -221,7 +221,7 @@ impl Workspace {
         self.sync([id], now);
     }
 
-    /// The provider hands the event to another calendar; the id stays [C].
+    /// The provider hands the event to another calendar; the id stays \[C\].
     pub(crate) fn transfer_event(&mut self, id: Uuid, to: Uuid, now: DateTime<Utc>) {
         let Some(event) = self.events.get_mut(&id) else {
             return;
@@ -336,7 +336,7 @@ impl Workspace {
         calendar_id
     }
 
-    /// Retention: 60 days after its end the API no longer knows an event [C].
+    /// Retention: 60 days after its end the API no longer knows an event \[C\].
     pub(super) fn forget(&mut self, id: Uuid, now: DateTime<Utc>) {
         let Some(event) = self.events.get(&id) else {
             return;
@@ -353,7 +353,8 @@ impl Workspace {
     }
 
     /// An event as somebody printed it. Its calendar and bots are made if need be.
-    pub(crate) fn insert_printed(&mut self, printed: &Value, now: DateTime<Utc>) -> Uuid {
+    pub(crate) fn insert_printed(&mut self, mut printed: Value, now: DateTime<Utc>) -> Uuid {
+        let raw = printed["raw"].take();
         let text = |name: &str| printed[name].as_str().unwrap_or_default();
         let time = |name: &str| text(name).parse().unwrap_or(now);
         let platform = match text("platform") {
@@ -378,7 +379,7 @@ impl Workspace {
             end: time("end_time"),
             meeting_url: printed["meeting_url"].as_str().map(str::to_owned),
             meeting_platform: printed["meeting_platform"].as_str().map(str::to_owned),
-            raw: printed["raw"].clone(),
+            raw,
             is_deleted: printed["is_deleted"] == true,
             created_at: time("created_at"),
             updated_at: time("updated_at"),
@@ -446,7 +447,7 @@ impl Workspace {
     }
 }
 
-/// The platforms whose links Recall knows; any other link leaves `meeting_url` null [C].
+/// The platforms whose links Recall knows; any other link leaves `meeting_url` null \[C\].
 fn meeting_platform(url: &str) -> Option<&'static str> {
     let rest = url
         .strip_prefix("https://")
