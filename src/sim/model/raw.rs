@@ -3,8 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::events::Row;
 use super::meeting::{Attendee, NewEvent, Platform, Response};
+use super::rows::Row;
 
 /// What a payload is rendered from.
 pub(super) struct Source<'a> {

@@ -757,3 +757,87 @@ fn the_same_seed_makes_the_same_ids() {
     };
     assert_eq!(ids(), ids());
 }
+
+/// One thing that people, clients or time may do.
+fn something(
+    world: &mut World,
+    rng: &mut fastrand::Rng,
+    calendars: &[Uuid],
+    events: &mut Vec<Uuid>,
+) {
+    let calendar = calendars[rng.usize(..calendars.len())];
+    let event = events[rng.usize(..events.len())];
+    let key = ["a", "b", "c"][rng.usize(..3)];
+    let now = world.now;
+    match rng.u8(..12) {
+        0 => events.push(world.meet(calendar, rng.i64(-60..50 * 24 * 60))),
+        1 => world.shift(event, rng.i64(-60..50 * 24 * 60)),
+        2 => world.workspace.set_deleted(event, rng.bool(), now),
+        3 => world
+            .workspace
+            .disconnect_calendar(calendar, rng.bool(), now),
+        4 => world.workspace.reconnect_calendar(calendar, now),
+        5 => drop(world.workspace.delete_bot(event, now)),
+        6 => drop(world.workspace.kick_bots(event, now)),
+        7 => world.workspace.transfer_event(event, calendar, now),
+        8 => world.pass(TimeDelta::minutes(rng.i64(1..600))),
+        9 => world.workspace.knobs.move_bots = rng.bool(),
+        10 => world.workspace.knobs.new_bot_id = rng.bool(),
+        _ => drop(world.try_schedule(event, key, &json!({}))),
+    }
+    world.workspace.tick(world.now);
+    world.check();
+}
+
+#[test]
+fn whatever_happens_the_invariants_hold_and_every_webhook_is_a_lower_bound() {
+    for seed in 0..100 {
+        let mut world = World::new();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let calendars: Vec<_> = ["ada", "bo"].map(|name| world.connect(name)).into();
+        let mut events: Vec<_> = calendars
+            .iter()
+            .map(|calendar| world.meet(*calendar, 60))
+            .collect();
+        for _ in 0..150 {
+            let before: HashMap<_, _> = rows(&world);
+            world.topics();
+            something(&mut world, &mut rng, &calendars, &mut events);
+            let notices = world.workspace.take_notices();
+            for (id, (row, calendar)) in rows(&world) {
+                let old = before.get(&id);
+                if old.is_some_and(|(old, _)| *old == row) {
+                    continue;
+                }
+                assert!(
+                    old.is_none_or(|(old, _)| old < &row),
+                    "seed {seed}: it grows"
+                );
+                let told = notices
+                    .iter()
+                    .filter(|notice| notice.calendar_id == Some(calendar));
+                let told = told.filter_map(|notice| {
+                    let body: Value = serde_json::from_str(&notice.body).unwrap();
+                    body["data"]["last_updated_ts"]
+                        .as_str()?
+                        .parse::<DateTime<Utc>>()
+                        .ok()
+                });
+                assert!(
+                    told.into_iter().any(|told| told <= row),
+                    "seed {seed}: somebody is told"
+                );
+            }
+        }
+    }
+}
+
+/// `updated_at` and calendar of each row.
+fn rows(world: &World) -> HashMap<Uuid, (DateTime<Utc>, Uuid)> {
+    let rows = world.workspace.events.values();
+    rows.filter_map(|event| {
+        let row = event.row.as_ref()?;
+        Some((event.id, (row.updated_at, row.calendar_id)))
+    })
+    .collect()
+}
