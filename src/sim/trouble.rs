@@ -8,14 +8,19 @@ use uuid::Uuid;
 
 use super::model::Notice;
 use super::outbox::MessageState;
-use super::{Attempt, Endpoint, Fault, Knobs, Limits, Message, Sim, WebhookEndpoint, sender};
+use super::{Attempt, Endpoint, Fault, Knobs, Limits, Message, Recall, WebhookEndpoint, sender};
 
 /// Behaviour, and faults of API calls.
-impl Sim {
+impl Recall {
     /// Turns knobs; see [`Knobs`].
     pub fn knobs(&self, turn: impl FnOnce(&mut Knobs)) {
         self.shared
             .with(|world, _| turn(&mut world.workspace.knobs));
+    }
+
+    /// The knobs as they stand.
+    pub fn current_knobs(&self) -> Knobs {
+        self.shared.with(|world, _| world.workspace.knobs.clone())
     }
 
     /// Sets the rate limits.
@@ -26,7 +31,7 @@ impl Sim {
     /// The next `times` calls of `endpoint` go wrong like this.
     pub fn fail_next(&self, endpoint: Endpoint, fault: Fault, times: usize) {
         self.shared
-            .with(|world, _| world.faults.queue(endpoint, &fault, times));
+            .with(|world, _| world.faults.queue(endpoint, fault, times));
     }
 
     /// Takes back what [`fail_next`](Self::fail_next) asked for and has not happened.
@@ -63,14 +68,14 @@ impl Sim {
 }
 
 /// Webhooks: where they go, when, and what befalls them.
-impl Sim {
+impl Recall {
     /// Points the first webhook endpoint at `url`; what waits for a URL is due at once.
     pub fn set_endpoint(&self, url: &str) {
         let url = url.to_owned();
         self.shared.with(|world, _| {
             world
                 .outbox
-                .change_endpoint(|endpoint| endpoint.url = Some(url))
+                .change_endpoint(|endpoint| endpoint.url = Some(url));
         });
         self.shared.changed.notify_one();
     }
@@ -88,7 +93,7 @@ impl Sim {
         self.shared.with(|world, _| {
             world
                 .outbox
-                .change_endpoint(|endpoint| endpoint.secrets = secrets)
+                .change_endpoint(|endpoint| endpoint.secrets = secrets);
         });
     }
 

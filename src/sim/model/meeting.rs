@@ -64,7 +64,7 @@ pub enum Response {
     NeedsAction,
 }
 
-/// An event as a person makes it, and as [`edit_event`](crate::sim::Sim::edit_event) changes it.
+/// An event as a person makes it, and as [`edit_event`](crate::sim::Recall::edit_event) changes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewEvent {
     /// `summary` (Google) or `subject` (Outlook).
@@ -73,7 +73,8 @@ pub struct NewEvent {
     pub start: DateTime<Utc>,
     /// When it ends.
     pub end: DateTime<Utc>,
-    /// The link, or none.
+    /// The link, or none. As with Recall, one of a platform it does not know (Zoom, Meet, Teams, Webex, GoTo) leaves the
+    /// row's `meeting_url` null.
     #[serde(default)]
     pub meeting_url: Option<String>,
     /// Everybody invited; empty leaves `attendees` out, as Google does.
@@ -91,7 +92,7 @@ pub struct NewEvent {
     /// The provider's id; `None` makes one up.
     #[serde(default)]
     pub platform_id: Option<String>,
-    /// Google's `start.date`, Outlook's `isAllDay`; `start` and `end` should be midnights in UTC ([U] how Recall shows them).
+    /// Google's `start.date`, Outlook's `isAllDay`; `start` and `end` should be midnights in UTC (\[U\] how Recall shows them).
     #[serde(default)]
     pub all_day: bool,
     /// `raw.status: cancelled` or `isCancelled`, while the row is not deleted.
