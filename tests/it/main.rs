@@ -9,9 +9,14 @@
 mod accept;
 mod bots;
 mod calendars;
+mod configurations;
+mod documents;
 mod failures;
+mod life;
+mod process;
 mod queue;
 mod receive;
+mod rooms;
 mod sweep;
 mod sync;
 mod world;
