@@ -1,41 +1,437 @@
 //! Calendars that live: a seeded generator of everyday happenings, for demos and for long random tests.
+//!
+//! It remembers only what it needs to tell the story (who is in which meeting, and when); what Recall makes of it is the
+//! simulator's. Meetings lie within the next hours and days, on round quarter hours. The same seed, times and number of
+//! calendars live the same life.
 
-use chrono::{DateTime, Utc};
+mod cast;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Sim;
+use super::model::meeting::{Attendee, NewEvent, Response};
+use super::{NewCalendar, Recall};
+
+/// Meetings that each calendar begins with.
+const FIRST_MEETINGS: usize = 4;
+/// Meetings in which something may still happen, per calendar; beyond that none are made.
+const MEETINGS_EACH: usize = 12;
 
 /// Something that happened in somebody's calendar.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Happening {
-    /// For a person: `Ada's calendar: “Weekly sync” moved from 14:00 to 15:30`.
+    /// For a person: `Ada's calendar: “Weekly sync” moved from 14:00 to 15:30`. Times are UTC.
     pub sentence: String,
-    /// The calendar it happened in.
+    /// The calendar it happened in; of a meeting on several, the organizer's.
     pub calendar_id: Uuid,
-    /// The event it happened to.
+    /// The event it happened to, in that calendar.
     pub event_id: Option<Uuid>,
 }
 
 /// A seeded generator of happenings over a set of calendars.
 #[derive(Debug)]
-pub struct Life {}
+pub struct Life {
+    owners: Vec<Owner>,
+    meetings: Vec<Meeting>,
+    rng: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Owner {
+    name: String,
+    email: String,
+    calendar: Uuid,
+    is_connected: bool,
+}
+
+/// One meeting, with its copy on each of several calendars.
+#[derive(Debug)]
+struct Meeting {
+    title: String,
+    start: DateTime<Utc>,
+    /// Owner's index and event; the organizer's first.
+    copies: Vec<(usize, Uuid)>,
+    is_deleted: bool,
+    is_cancelled: bool,
+}
+
+/// What may happen, with how often it does.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Create,
+    Move,
+    Relink,
+    Cancel,
+    Delete,
+    Restore,
+    Invite,
+    Disconnect,
+    Reconnect,
+    LoseWebhook,
+    RepeatWebhook,
+}
+
+const KINDS: [(Kind, u32); 11] = [
+    (Kind::Create, 28),
+    (Kind::Move, 22),
+    (Kind::Relink, 9),
+    (Kind::Cancel, 5),
+    (Kind::Delete, 10),
+    (Kind::Restore, 3),
+    (Kind::Invite, 9),
+    (Kind::Disconnect, 3),
+    (Kind::Reconnect, 4),
+    (Kind::LoseWebhook, 4),
+    (Kind::RepeatWebhook, 3),
+];
 
 impl Life {
-    /// Connects `calendars` calendars with a few meetings each; the same seed lives the same life.
-    pub fn start(sim: &Sim, calendars: usize, seed: u64, now: DateTime<Utc>) -> Self {
-        let _ = (sim, calendars, seed, now);
-        unimplemented!()
+    /// Connects `calendars` calendars with a few meetings each.
+    pub fn start(sim: &Recall, calendars: usize, seed: u64, now: DateTime<Utc>) -> Self {
+        let owners = (0..calendars.max(1))
+            .map(|number| connect(sim, number))
+            .collect();
+        let mut life = Self {
+            owners,
+            meetings: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
+        };
+        for _ in 0..FIRST_MEETINGS * calendars {
+            life.create(sim, now);
+        }
+        life
     }
 
     /// The calendars it looks after.
     pub fn calendars(&self) -> Vec<Uuid> {
-        unimplemented!()
+        self.owners.iter().map(|owner| owner.calendar).collect()
     }
 
     /// Makes one thing happen.
-    pub fn step(&mut self, sim: &Sim, now: DateTime<Utc>) -> Happening {
-        let _ = (sim, now);
-        unimplemented!()
+    pub fn step(&mut self, sim: &Recall, now: DateTime<Utc>) -> Happening {
+        self.meetings.retain(|meeting| meeting.start > now);
+        loop {
+            let kind = self.draw_kind();
+            // What cannot happen now, such as moving where there is no meeting, is drawn again; creating ends the search.
+            if let Some(happening) = self.happen(kind, sim, now) {
+                return happening;
+            }
+        }
+    }
+
+    fn draw_kind(&mut self) -> Kind {
+        let total: u32 = KINDS.iter().map(|(_, weight)| weight).sum();
+        let mut left = self.rng.u32(..total);
+        for (kind, weight) in KINDS {
+            if left < weight {
+                return kind;
+            }
+            left -= weight;
+        }
+        Kind::Create
+    }
+
+    fn happen(&mut self, kind: Kind, sim: &Recall, now: DateTime<Utc>) -> Option<Happening> {
+        match kind {
+            Kind::Create if self.meetings.len() < MEETINGS_EACH * self.owners.len() => {
+                Some(self.create(sim, now))
+            }
+            Kind::Create => self.delete(sim),
+            Kind::Move => self.move_one(sim, now),
+            Kind::Relink => self.relink(sim),
+            Kind::Cancel => self.cancel(sim),
+            Kind::Delete => self.delete(sim),
+            Kind::Restore => self.restore(sim),
+            Kind::Invite => self.invite(sim),
+            Kind::Disconnect => self.disconnect(sim),
+            Kind::Reconnect => self.reconnect(sim),
+            Kind::LoseWebhook => {
+                sim.lose_next_webhooks(1);
+                Some(self.say_of_any("the next webhook will be lost on its way"))
+            }
+            Kind::RepeatWebhook => {
+                sim.duplicate_next_webhooks(1);
+                Some(self.say_of_any("the next webhook will be delivered twice"))
+            }
+        }
+    }
+
+    fn create(&mut self, sim: &Recall, now: DateTime<Utc>) -> Happening {
+        let guests = if self.rng.u8(..3) == 0 {
+            self.rng.usize(1..=3)
+        } else {
+            0
+        };
+        let mut invited: Vec<_> = (0..self.owners.len()).collect();
+        self.rng.shuffle(&mut invited);
+        invited.truncate(1 + guests);
+        let link = (self.rng.u8(..10) > 0).then(|| cast::link(&mut self.rng));
+        let start = self.some_time(now);
+        let mut new = NewEvent::new(cast::title(&mut self.rng), start, 15 * self.rng.i64(1..=4));
+        new.meeting_url.clone_from(&link);
+        new.organizer = Some(self.owners[invited[0]].email.clone());
+        new.attendees = self.attendees(&invited);
+
+        let calendars: Vec<_> = invited
+            .iter()
+            .map(|owner| self.owners[*owner].calendar)
+            .collect();
+        let events = sim.same_meeting_on(&calendars, &new);
+        let place = link.as_deref().map_or("without a link", cast::platform);
+        let others: Vec<_> = invited[1..]
+            .iter()
+            .map(|owner| self.owners[*owner].name.as_str())
+            .collect();
+        let with = if others.is_empty() {
+            String::new()
+        } else {
+            format!(", with {}", others.join(" and "))
+        };
+        let what = format!("made for {}{with} ({place})", clock_time(start, now));
+        self.meetings.push(Meeting {
+            title: new.title,
+            start,
+            copies: invited.into_iter().zip(events).collect(),
+            is_deleted: false,
+            is_cancelled: false,
+        });
+        self.say(self.meetings.len() - 1, &what)
+    }
+
+    fn attendees(&mut self, invited: &[usize]) -> Vec<Attendee> {
+        let mut attendees: Vec<_> = invited
+            .iter()
+            .map(|owner| Attendee::new(&self.owners[*owner].email, Response::Accepted))
+            .collect();
+        if self.rng.bool() {
+            attendees.push(Attendee::new(
+                &cast::guest(&mut self.rng),
+                Response::NeedsAction,
+            ));
+        }
+        attendees
+    }
+
+    fn move_one(&mut self, sim: &Recall, now: DateTime<Utc>) -> Option<Happening> {
+        let at = self.pick(|meeting| !meeting.is_deleted)?;
+        let (before, start) = (self.meetings[at].start, self.some_time(now));
+        self.on_copies(at, |event| sim.move_event(event, start));
+        self.meetings[at].start = start;
+        let what = format!(
+            "moved from {} to {}",
+            clock_time(before, now),
+            clock_time(start, now)
+        );
+        Some(self.say(at, &what))
+    }
+
+    fn relink(&mut self, sim: &Recall) -> Option<Happening> {
+        let at = self.pick(|meeting| !meeting.is_deleted)?;
+        let link = (self.rng.u8(..6) > 0).then(|| cast::link(&mut self.rng));
+        self.on_copies(at, |event| sim.relink_event(event, link.as_deref()));
+        let what = match &link {
+            Some(link) => format!("has a new link, on {}", cast::platform(link)),
+            None => "lost its link".to_owned(),
+        };
+        Some(self.say(at, &what))
+    }
+
+    fn cancel(&mut self, sim: &Recall) -> Option<Happening> {
+        let at = self.pick(|meeting| !meeting.is_deleted && !meeting.is_cancelled)?;
+        self.on_copies(at, |event| sim.cancel_event(event));
+        self.meetings[at].is_cancelled = true;
+        Some(self.say(at, "was cancelled, and stays in the calendar"))
+    }
+
+    fn delete(&mut self, sim: &Recall) -> Option<Happening> {
+        let at = self.pick(|meeting| !meeting.is_deleted)?;
+        self.on_copies(at, |event| sim.delete_event(event));
+        self.meetings[at].is_deleted = true;
+        Some(self.say(at, "was deleted"))
+    }
+
+    fn restore(&mut self, sim: &Recall) -> Option<Happening> {
+        let at = self.pick(|meeting| meeting.is_deleted || meeting.is_cancelled)?;
+        self.on_copies(at, |event| sim.restore_event(event));
+        self.meetings[at].is_deleted = false;
+        self.meetings[at].is_cancelled = false;
+        Some(self.say(at, "takes place after all"))
+    }
+
+    fn invite(&mut self, sim: &Recall) -> Option<Happening> {
+        let at = self.pick(|meeting| !meeting.is_deleted)?;
+        let guest = cast::guest(&mut self.rng);
+        let response = if self.rng.bool() {
+            Response::Accepted
+        } else {
+            Response::Declined
+        };
+        self.on_copies(at, |event| {
+            sim.edit_event(event, |meeting| {
+                meeting.attendees.retain(|attendee| attendee.email != guest);
+                meeting.attendees.push(Attendee::new(&guest, response));
+            });
+        });
+        let answer = if response == Response::Accepted {
+            "accepted"
+        } else {
+            "declined"
+        };
+        Some(self.say(at, &format!("was {answer} by {guest}")))
+    }
+
+    fn disconnect(&mut self, sim: &Recall) -> Option<Happening> {
+        let connected: Vec<_> = self
+            .owners
+            .iter_mut()
+            .filter(|owner| owner.is_connected)
+            .collect();
+        // Most calendars stay connected, or the rest of the story is told to nobody.
+        if connected.len() < 2 {
+            return None;
+        }
+        let at = self.rng.usize(..connected.len());
+        let owner = connected.into_iter().nth(at)?;
+        owner.is_connected = false;
+        sim.disconnect_calendar(owner.calendar);
+        Some(owner.say("was disconnected: its owner's consent was revoked"))
+    }
+
+    fn reconnect(&mut self, sim: &Recall) -> Option<Happening> {
+        let owner = self.owners.iter_mut().find(|owner| !owner.is_connected)?;
+        owner.is_connected = true;
+        sim.reconnect_calendar(owner.calendar);
+        Some(owner.say("was connected again"))
+    }
+
+    /// Mostly within hours, sometimes within days, on a quarter hour, at least five minutes away.
+    fn some_time(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let quarters = if self.rng.u8(..10) < 6 {
+            self.rng.i64(1..32)
+        } else {
+            self.rng.i64(32..480)
+        };
+        let soonest = (now.timestamp() + 5 * 60).div_euclid(900) * 900;
+        DateTime::from_timestamp(soonest, 0).unwrap_or(now) + TimeDelta::minutes(15 * quarters)
+    }
+
+    fn pick(&mut self, which: impl Fn(&Meeting) -> bool) -> Option<usize> {
+        let fitting = self
+            .meetings
+            .iter()
+            .enumerate()
+            .filter(|(_, meeting)| which(meeting));
+        let fitting: Vec<_> = fitting.map(|(at, _)| at).collect();
+        self.rng.choice(&fitting).copied()
+    }
+
+    fn on_copies(&self, meeting: usize, act: impl Fn(Uuid)) {
+        for (_, event) in &self.meetings[meeting].copies {
+            act(*event);
+        }
+    }
+
+    fn say(&self, meeting: usize, what: &str) -> Happening {
+        let meeting = &self.meetings[meeting];
+        let (owner, event) = meeting.copies[0];
+        let owner = &self.owners[owner];
+        Happening {
+            sentence: format!("{}'s calendar: “{}” {what}", owner.name, meeting.title),
+            calendar_id: owner.calendar,
+            event_id: Some(event),
+        }
+    }
+
+    fn say_of_any(&mut self, what: &str) -> Happening {
+        let calendar_id = self.owners[self.rng.usize(..self.owners.len())].calendar;
+        Happening {
+            sentence: format!("On the wire: {what}"),
+            calendar_id,
+            event_id: None,
+        }
+    }
+}
+
+impl Owner {
+    fn say(&self, what: &str) -> Happening {
+        let sentence = format!("{}'s calendar {what}", self.name);
+        Happening {
+            sentence,
+            calendar_id: self.calendar,
+            event_id: None,
+        }
+    }
+}
+
+fn connect(sim: &Recall, number: usize) -> Owner {
+    let (name, email) = cast::owner(number);
+    let new = if number % 3 == 2 {
+        NewCalendar::outlook(&email)
+    } else {
+        NewCalendar::google(&email)
+    };
+    Owner {
+        name,
+        email,
+        calendar: sim.connect_calendar(new),
+        is_connected: true,
+    }
+}
+
+/// `14:00` today, `Thu 14:00` within the week.
+fn clock_time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let is_today = at.date_naive() == now.date_naive();
+    at.format(if is_today { "%H:%M" } else { "%a %H:%M" })
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Sim, SimClock, SimConfig};
+
+    async fn live(seed: u64) -> (Vec<String>, usize) {
+        let clock = SimClock::manual("2026-01-20T09:00:00Z".parse().unwrap());
+        let sim = Sim::start(SimConfig {
+            clock: clock.clone(),
+            ..SimConfig::default()
+        })
+        .await
+        .unwrap();
+        let mut life = Life::start(&sim, 5, seed, clock.now());
+        let story = (0..300).map(|_| {
+            let now = clock.advance(TimeDelta::minutes(2));
+            let happening = life.step(&sim, now);
+            assert!(life.calendars().contains(&happening.calendar_id));
+            happening.sentence
+        });
+        (story.collect(), sim.webhooks().len())
+    }
+
+    #[tokio::test]
+    async fn a_seed_lives_one_life_in_which_everything_happens() {
+        let (story, webhooks) = live(1).await;
+        assert_eq!(live(1).await, (story.clone(), webhooks));
+        assert_ne!(live(2).await.0, story);
+        assert!(webhooks > 300);
+        for word in [
+            "made for",
+            "moved from",
+            "new link",
+            "cancelled",
+            "deleted",
+            "after all",
+            "disconnected",
+            "connected again",
+            "will be lost",
+            "twice",
+            ", with ",
+        ] {
+            assert!(
+                story.iter().any(|sentence| sentence.contains(word)),
+                "{word}: {story:#?}"
+            );
+        }
     }
 }

@@ -6,10 +6,10 @@ use uuid::Uuid;
 use super::model::CalendarFilter;
 use super::model::EventFilter;
 use super::model::bot::Bot;
-use super::{Call, Sim};
+use super::{Call, Recall};
 
 /// Looking, without leaving a trace in the log of calls.
-impl Sim {
+impl Recall {
     /// Bots that are scheduled or in a call.
     pub fn live_bots(&self) -> Vec<Bot> {
         self.all_bots().into_iter().filter(Bot::is_live).collect()

@@ -48,6 +48,7 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Router;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -137,10 +138,10 @@ pub enum Unknown {
     Event(Uuid),
 }
 
-/// A running simulator. Ends when dropped; a clone of it does not exist, so share it by reference or in an `Arc`.
+/// A running simulator; ends when dropped. What can be done with it is on [`Recall`], to which it dereferences.
 #[derive(Debug)]
 pub struct Sim {
-    shared: Arc<Shared>,
+    recall: Recall,
     stopping: watch::Sender<bool>,
     serving: JoinHandle<()>,
     sending: Option<JoinHandle<()>>,
@@ -180,21 +181,11 @@ impl Sim {
             Delivery::Live => Some(tokio::spawn(sender::live(Arc::clone(&shared)))),
         };
         Ok(Self {
-            shared,
+            recall: Recall { shared },
             stopping,
             serving,
             sending,
         })
-    }
-
-    /// `http://127.0.0.1:{port}`, without a last slash.
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.shared.address)
-    }
-
-    /// The clock it was started with.
-    pub fn clock(&self) -> SimClock {
-        self.shared.clock.clone()
     }
 
     /// Stops listening and waits until what is open is closed; calls that hang are let go.
@@ -206,10 +197,43 @@ impl Sim {
 
     fn begin_stopping(&self) {
         self.stopping.send_replace(true);
-        self.shared.release();
+        self.recall.shared.release();
         if let Some(sending) = &self.sending {
             sending.abort();
         }
+    }
+}
+
+impl std::ops::Deref for Sim {
+    type Target = Recall;
+
+    fn deref(&self) -> &Recall {
+        &self.recall
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.begin_stopping();
+    }
+}
+
+/// A hold on a simulator: all that can be done to it, seen of it, and made to go wrong. Clones hold the same one, and do not
+/// keep it listening.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    shared: Arc<Shared>,
+}
+
+impl Recall {
+    /// `http://127.0.0.1:{port}`, without a last slash.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.shared.address)
+    }
+
+    /// The clock it was started with.
+    pub fn clock(&self) -> SimClock {
+        self.shared.clock.clone()
     }
 
     /// Brings about everything that the clock says has happened: connections, roll-ins, bots joining and leaving. Each API
@@ -224,16 +248,14 @@ impl Sim {
     }
 }
 
-impl Drop for Sim {
-    fn drop(&mut self) {
-        self.begin_stopping();
-    }
-}
-
 async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let app = control::router(&shared)
+    let control = control::router(Recall {
+        shared: Arc::clone(&shared),
+    });
+    let app = Router::new()
         .fallback(api::answer)
-        .with_state(shared);
+        .with_state(shared)
+        .merge(control);
     let app = app.into_make_service_with_connect_info::<Line>();
     let stopped = async move {
         // An error means that the simulator was dropped.

@@ -7,14 +7,14 @@ use uuid::Uuid;
 use super::model::meeting::{Attendee, NewEvent};
 use super::model::{CalendarChange, Workspace, metadata_json};
 use super::shared::World;
-use super::{NewCalendar, Sim, Unknown};
+use super::{NewCalendar, Recall, Unknown};
 
 /// What people do. Each change that Recall sees queues its webhook.
 ///
 /// # Panics
 ///
 /// Each method, when the id it is given stands for nothing: in a test that is the test's mistake.
-impl Sim {
+impl Recall {
     /// Somebody connects a calendar, as if through OAuth; connected at once unless `connect_delay_secs`.
     pub fn connect_calendar(&self, new: NewCalendar) -> Uuid {
         let change = CalendarChange {

@@ -8,14 +8,19 @@ use uuid::Uuid;
 
 use super::model::Notice;
 use super::outbox::MessageState;
-use super::{Attempt, Endpoint, Fault, Knobs, Limits, Message, Sim, WebhookEndpoint, sender};
+use super::{Attempt, Endpoint, Fault, Knobs, Limits, Message, Recall, WebhookEndpoint, sender};
 
 /// Behaviour, and faults of API calls.
-impl Sim {
+impl Recall {
     /// Turns knobs; see [`Knobs`].
     pub fn knobs(&self, turn: impl FnOnce(&mut Knobs)) {
         self.shared
             .with(|world, _| turn(&mut world.workspace.knobs));
+    }
+
+    /// The knobs as they stand.
+    pub fn current_knobs(&self) -> Knobs {
+        self.shared.with(|world, _| world.workspace.knobs.clone())
     }
 
     /// Sets the rate limits.
@@ -63,7 +68,7 @@ impl Sim {
 }
 
 /// Webhooks: where they go, when, and what befalls them.
-impl Sim {
+impl Recall {
     /// Points the first webhook endpoint at `url`; what waits for a URL is due at once.
     pub fn set_endpoint(&self, url: &str) {
         let url = url.to_owned();

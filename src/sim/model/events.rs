@@ -348,6 +348,7 @@ impl Workspace {
         if let Some(calendar) = self.calendars.get_mut(&event.calendar_id) {
             calendar.events.retain(|event| *event != id);
         }
+        self.unlink_scheduled(id, now);
         self.events.remove(&id);
     }
 
