@@ -156,7 +156,7 @@ fn admit(
         .take(received.route.endpoint, &knobs.call_rates, &mut world.rng))
 }
 
-/// `Token <key>` or the bare key [C].
+/// `Token <key>` or the bare key \[C\].
 fn check_key(parts: &Parts, key: &str) -> Result<(), Answer> {
     let header = parts
         .headers
@@ -250,7 +250,7 @@ struct Hold {
 }
 
 impl Hold {
-    /// 409 if another call holds one of them [C].
+    /// 409 if another call holds one of them \[C\].
     fn take(shared: &Arc<Shared>, received: &Received) -> Result<Self, Answer> {
         shared.with(|world, _| {
             let keys = keys_of(world, received);

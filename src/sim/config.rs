@@ -1,7 +1,7 @@
 //! What a simulated workspace is started with, and the knobs that may be turned while it runs.
 //!
 //! A knob's default is what the documents say, or, where they are silent, the answer they make most likely. Each knob that
-//! stands for an unknown ([U]) or inferred ([I]) fact says so: turn it to see that a client bears the other answer too.
+//! stands for an unknown (\[U\]) or inferred (\[I\]) fact says so: turn it to see that a client bears the other answer too.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use super::clock::SimClock;
 pub struct SimConfig {
     /// The workspace's API key; callers send it with or without `Token `.
     pub api_key: String,
-    /// Where webhooks go. One without a URL keeps its messages until [`set_endpoint`](super::Sim::set_endpoint).
+    /// Where webhooks go. One without a URL keeps its messages until [`set_endpoint`](super::Recall::set_endpoint).
     pub endpoints: Vec<WebhookEndpoint>,
     /// The time that everything is measured by.
     pub clock: SimClock,
@@ -56,7 +56,7 @@ impl Default for SimConfig {
 /// Who sends webhooks that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The test, by [`deliver_due`](super::Sim::deliver_due).
+    /// The test, by [`deliver_due`](super::Recall::deliver_due).
     Manual,
     /// A background task, as soon as they are due by the clock.
     Live,
@@ -108,60 +108,60 @@ pub enum ErrorShape {
     FieldMap,
 }
 
-/// Behaviour that can be changed at any time, by [`knobs`](super::Sim::knobs) or `PATCH /sim/knobs`.
+/// Behaviour that can be changed at any time, by [`knobs`](super::Recall::knobs) or `PATCH /sim/knobs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Knobs {
     /// Every connection is closed unanswered, as if Recall were away.
     pub down: bool,
-    /// Rows per page. 100 [C]; a third party saw about 50.
+    /// Rows per page. 100 \[C\]; a third party saw about 50.
     pub page_size: usize,
-    /// Lists run from the latest start. The order is [U].
+    /// Lists run from the latest start. The order is \[U\].
     pub descending: bool,
-    /// Paths without their last slash are 404. Tolerance is [U].
+    /// Paths without their last slash are 404. Tolerance is \[U\].
     pub strict_trailing_slash: bool,
-    /// A body that holds a `localhost` URL gets 403 `request_blocked` [C]. Off, as a simulator's own webhooks are on loopback.
+    /// A body that holds a `localhost` URL gets 403 `request_blocked` \[C\]. Off, as a simulator's own webhooks are on loopback.
     pub block_localhost: bool,
     /// Forces one shape on every error body; `None` gives each its documented one.
     pub error_shape: Option<ErrorShape>,
     /// Milliseconds that every answer waits, in real time.
     pub latency_ms: u64,
-    /// Milliseconds a schedule or delete call holds its deduplication key, in real time; another call for it gets 409 [C].
+    /// Milliseconds a schedule or delete call holds its deduplication key, in real time; another call for it gets 409 \[C\].
     pub key_hold_ms: u64,
-    /// Probability of 507 for a bot whose join time is less than ten minutes away [C].
+    /// Probability of 507 for a bot whose join time is less than ten minutes away \[C\].
     pub pool_empty: f64,
     /// Seconds named in a 507's `Retry-After`; `None` sends no header.
     pub pool_retry_after_secs: Option<u64>,
-    /// Seconds from creation to `connected`. Their length is [U].
+    /// Seconds from creation to `connected`. Their length is \[U\].
     pub connect_delay_secs: i64,
-    /// Seconds until a disconnection is noticed; up to a few hours [C].
+    /// Seconds until a disconnection is noticed; up to a few hours \[C\].
     pub revocation_lag_secs: i64,
     /// A moved event takes its bot along. The sources disagree; off is the documented answer.
     pub move_bots: bool,
-    /// Re-scheduling makes a new bot id, even if the bot is not shared. [U]
+    /// Re-scheduling makes a new bot id, even if the bot is not shared. \[U\]
     pub new_bot_id: bool,
-    /// Scheduling or deleting a bot bumps the event's `updated_at` and sends `calendar.sync_events`. [U]
+    /// Scheduling or deleting a bot bumps the event's `updated_at` and sends `calendar.sync_events`. \[U\]
     pub sync_on_bot_change: bool,
-    /// `bots[].start_time` shows the event's start at scheduling instead of `join_at`. [U]
+    /// `bots[].start_time` shows the event's start at scheduling instead of `join_at`. \[U\]
     pub bot_start_is_event_start: bool,
     /// A call for an event in progress joins a bot of the same key that is in the call. The documents say that keys apply to
     /// future bots only, so off: each such call sends one more bot.
     pub share_bots_in_call: bool,
-    /// DELETE of a bot on a deleted event gets 400. [U]; off means 200.
+    /// DELETE of a bot on a deleted event gets 400. \[U\]; off means 200.
     pub refuse_delete_on_deleted: bool,
     /// Bots announce themselves (`bot.joining_call`, …, `bot.done`) to the same endpoint.
     pub bot_webhooks: bool,
-    /// Webhooks sent for one change; a series edit may cause several. Counts are [U].
+    /// Webhooks sent for one change; a series edit may cause several. Counts are \[U\].
     pub webhooks_per_change: u32,
     /// Header family of signatures.
     pub header_family: HeaderFamily,
-    /// Leaves the signature headers out, as before a workspace's secret is created [C].
+    /// Leaves the signature headers out, as before a workspace's secret is created \[C\].
     pub unsigned: bool,
     /// Added to the timestamp that is signed.
     pub timestamp_skew_secs: i64,
     /// Webhooks sent at once; 1 sends in order.
     pub webhook_concurrency: usize,
-    /// Milliseconds an attempt may take, in real time. 15 s [C].
+    /// Milliseconds an attempt may take, in real time. 15 s \[C\].
     pub webhook_timeout_ms: u64,
     /// Probabilities of what befalls a webhook.
     pub webhook_rates: WebhookRates,
@@ -243,7 +243,7 @@ pub struct Limits {
     pub list_calendars: u32,
     /// List Calendar Events.
     pub list_events: u32,
-    /// The two lists share `list_events`. The documents can be read either way [U].
+    /// The two lists share `list_events`. The documents can be read either way \[U\].
     pub lists_shared: bool,
     /// Each of the other reads and writes.
     pub others: u32,

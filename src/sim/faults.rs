@@ -70,9 +70,9 @@ pub enum Fault {
     Truncate,
     /// Acts; the answer is JSON of another shape.
     WrongShape,
-    /// Waits before acting until [`release`](super::Sim::release), then goes on as if nothing had been.
+    /// Waits before acting until [`release`](super::Recall::release), then goes on as if nothing had been.
     Hang,
-    /// Acts; the answer waits until [`release`](super::Sim::release).
+    /// Acts; the answer waits until [`release`](super::Recall::release).
     HangAnswer,
     /// Waits this many milliseconds of real time before acting.
     Latency(u64),
@@ -93,9 +93,9 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    pub(crate) fn queue(&mut self, endpoint: Endpoint, fault: &Fault, times: usize) {
+    pub(crate) fn queue(&mut self, endpoint: Endpoint, fault: Fault, times: usize) {
         let queue = self.queued.entry(endpoint).or_default();
-        queue.extend(std::iter::repeat_n(fault.clone(), times));
+        queue.extend(std::iter::repeat_n(fault, times));
     }
 
     pub(crate) fn clear(&mut self) {
@@ -149,8 +149,8 @@ mod tests {
         let mut faults = Faults::default();
         let mut rng = fastrand::Rng::with_seed(1);
         let rates = CallRates::default();
-        faults.queue(Endpoint::ScheduleBot, &Fault::Status(500), 2);
-        faults.queue(Endpoint::Any, &Fault::Drop, 1);
+        faults.queue(Endpoint::ScheduleBot, Fault::Status(500), 2);
+        faults.queue(Endpoint::Any, Fault::Drop, 1);
 
         assert_eq!(
             faults.take(Endpoint::ListEvents, &rates, &mut rng),

@@ -2,7 +2,7 @@
 //!
 //! It isn't a mock: nobody tells it what to answer. It follows `recall-api.md`, apart from any client, so that a client's
 //! misreading of the documents shows. Where the documents are silent it takes the answer they make most likely, and there is
-//! a knob for the other; each file says which unknown ([U]) and inferred ([I]) facts it settles.
+//! a knob for the other; each file says which unknown (\[U\]) and inferred (\[I\]) facts it settles.
 //!
 //! ```no_run
 //! # use rollcall::sim::*;
@@ -19,7 +19,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Time is [`SimClock`]'s. With [`Delivery::Manual`], the default, nothing is sent until [`Sim::deliver_due`]; nothing ever
+//! Time is [`SimClock`]'s. With [`Delivery::Manual`], the default, nothing is sent until [`Recall::deliver_due`]; nothing ever
 //! sleeps on a clock that stands still, except what a knob in milliseconds or a hanging fault asks for. Rate limits are
 //! measured by that clock as well: a test that keeps it still and makes many calls takes [`Limits::unlimited`].
 //!

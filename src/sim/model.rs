@@ -20,6 +20,8 @@ mod events;
 pub(crate) mod meeting;
 mod raw;
 mod refusal;
+mod rows;
+mod scheduling;
 #[cfg(test)]
 mod tests;
 
@@ -32,14 +34,15 @@ use uuid::Uuid;
 use super::config::Knobs;
 use bot::Bot;
 pub(crate) use calendars::{Calendar, CalendarChange, CalendarFilter, Status, metadata_json};
-pub(crate) use events::{Event, EventFilter};
+pub(crate) use events::Event;
 pub(crate) use refusal::Refusal;
+pub(crate) use rows::EventFilter;
 
-/// How far back events are synced [C].
+/// How far back events are synced \[C\].
 pub(crate) const WINDOW_BACK: TimeDelta = TimeDelta::days(1);
-/// How far ahead events are synced [C].
+/// How far ahead events are synced \[C\].
 pub(crate) const WINDOW_AHEAD: TimeDelta = TimeDelta::days(28);
-/// How long after its end an event is forgotten [C].
+/// How long after its end an event is forgotten \[C\].
 pub(crate) const RETENTION: TimeDelta = TimeDelta::days(60);
 
 /// A webhook that the state machine wants sent.

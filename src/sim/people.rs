@@ -30,21 +30,21 @@ impl Recall {
     /// The grant is revoked at the provider: the calendar is disconnected and an empty PATCH does not help.
     pub fn disconnect_calendar(&self, calendar: Uuid) {
         self.on_calendar(calendar, |workspace, now| {
-            workspace.disconnect_calendar(calendar, false, now)
+            workspace.disconnect_calendar(calendar, false, now);
         });
     }
 
     /// Disconnected by a passing trouble: the grant is good, so that an empty PATCH connects again.
     pub fn interrupt_calendar(&self, calendar: Uuid) {
         self.on_calendar(calendar, |workspace, now| {
-            workspace.disconnect_calendar(calendar, true, now)
+            workspace.disconnect_calendar(calendar, true, now);
         });
     }
 
     /// The person consents again.
     pub fn reconnect_calendar(&self, calendar: Uuid) {
         self.on_calendar(calendar, |workspace, now| {
-            workspace.reconnect_calendar(calendar, now)
+            workspace.reconnect_calendar(calendar, now);
         });
     }
 
@@ -86,13 +86,13 @@ impl Recall {
     /// A printed CalendarEvent, shown as it is until its first edit; its calendar and bots are made if need be. Sends
     /// `calendar.sync_events`.
     pub fn insert_raw_event(&self, event: Value) -> Uuid {
-        self.change(|workspace, now| workspace.insert_printed(&event, now))
+        self.change(|workspace, now| workspace.insert_printed(event, now))
     }
 
     /// Any change to an event; nothing is sent if it changes nothing.
     pub fn edit_event(&self, event: Uuid, edit: impl FnOnce(&mut NewEvent)) {
         self.on_event(event, |workspace, now| {
-            workspace.edit_event(event, edit, now)
+            workspace.edit_event(event, edit, now);
         });
     }
 
@@ -104,7 +104,7 @@ impl Recall {
     /// Another link, or none.
     pub fn relink_event(&self, event: Uuid, meeting_url: Option<&str>) {
         self.edit_event(event, |meeting| {
-            meeting.meeting_url = meeting_url.map(str::to_owned)
+            meeting.meeting_url = meeting_url.map(str::to_owned);
         });
     }
 
@@ -116,11 +116,11 @@ impl Recall {
     /// Deleted: the row stays, `is_deleted`, without its bot.
     pub fn delete_event(&self, event: Uuid) {
         self.on_event(event, |workspace, now| {
-            workspace.set_deleted(event, true, now)
+            workspace.set_deleted(event, true, now);
         });
     }
 
-    /// Neither deleted nor cancelled any more, under the same id [U].
+    /// Neither deleted nor cancelled any more, under the same id \[U\].
     pub fn restore_event(&self, event: Uuid) {
         self.on_event(event, |workspace, now| {
             workspace.edit_event(event, |meeting| meeting.cancelled = false, now);
@@ -136,14 +136,14 @@ impl Recall {
     /// The provider hands the event to another calendar, under the same id.
     pub fn transfer_event(&self, event: Uuid, calendar: Uuid) {
         self.on_event(event, |workspace, now| {
-            workspace.transfer_event(event, calendar, now)
+            workspace.transfer_event(event, calendar, now);
         });
     }
 
     /// Sends `calendar.sync_events` though nothing changed.
     pub fn touch_calendar(&self, calendar: Uuid) {
         self.on_calendar(calendar, |workspace, now| {
-            workspace.touch_calendar(calendar, now)
+            workspace.touch_calendar(calendar, now);
         });
     }
 

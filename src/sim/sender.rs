@@ -12,7 +12,7 @@ use super::shared::Shared;
 /// The longest that the live sender sleeps without looking at the queue: a floor under its wake-ups.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Posts everything that is due, several at a time, and records how it went.
+/// Posts everything that is due, several at a time, and says how it went, in the queue's order.
 pub(crate) async fn deliver_due(shared: &Arc<Shared>) -> Vec<Attempt> {
     let (due, at_once) = take_due(shared);
     if at_once <= 1 {
@@ -23,15 +23,20 @@ pub(crate) async fn deliver_due(shared: &Arc<Shared>) -> Vec<Attempt> {
         return attempts;
     }
     let places = Arc::new(Semaphore::new(at_once));
-    let mut tasks = JoinSet::new();
-    for outgoing in due {
+    let start = |outgoing| {
         let (shared, places) = (Arc::clone(shared), Arc::clone(&places));
-        tasks.spawn(async move {
+        tokio::spawn(async move {
             let _place = places.acquire().await;
             deliver(&shared, outgoing).await
-        });
+        })
+    };
+    let tasks: Vec<_> = due.into_iter().map(start).collect();
+    let mut attempts = Vec::new();
+    for task in tasks {
+        // A task ends early only with the runtime.
+        attempts.extend(task.await);
     }
-    tasks.join_all().await
+    attempts
 }
 
 /// Delivers by itself until the simulator stops. A slow receiver holds up nothing but its own message.

@@ -31,7 +31,7 @@ impl Recall {
     /// The next `times` calls of `endpoint` go wrong like this.
     pub fn fail_next(&self, endpoint: Endpoint, fault: Fault, times: usize) {
         self.shared
-            .with(|world, _| world.faults.queue(endpoint, &fault, times));
+            .with(|world, _| world.faults.queue(endpoint, fault, times));
     }
 
     /// Takes back what [`fail_next`](Self::fail_next) asked for and has not happened.
@@ -75,7 +75,7 @@ impl Recall {
         self.shared.with(|world, _| {
             world
                 .outbox
-                .change_endpoint(|endpoint| endpoint.url = Some(url))
+                .change_endpoint(|endpoint| endpoint.url = Some(url));
         });
         self.shared.changed.notify_one();
     }
@@ -93,7 +93,7 @@ impl Recall {
         self.shared.with(|world, _| {
             world
                 .outbox
-                .change_endpoint(|endpoint| endpoint.secrets = secrets)
+                .change_endpoint(|endpoint| endpoint.secrets = secrets);
         });
     }
 

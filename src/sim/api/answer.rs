@@ -1,4 +1,4 @@
-//! Answers, and the shapes of errors (recall-api §6). Bodies other than those of 401, 403 and "has ended" are [U].
+//! Answers, and the shapes of errors (recall-api §6). Bodies other than those of 401, 403 and "has ended" are \[U\].
 
 use serde_json::{Value, json};
 

@@ -94,7 +94,7 @@ pub(super) fn leave_call(world: &mut World, received: &Received, now: DateTime<U
     }
 }
 
-/// Both bot endpoints answer with the updated event [C].
+/// Both bot endpoints answer with the updated event \[C\].
 fn finish(world: &World, id: Uuid, done: Result<(), Refusal>, fault: Option<&Fault>) -> Answer {
     match done {
         Ok(()) => show(world, id, fault),
@@ -107,7 +107,7 @@ fn show(world: &World, id: Uuid, fault: Option<&Fault>) -> Answer {
     text.map_or(Answer::status(404), |text| Answer::json(200, text))
 }
 
-/// Key and configuration, with what the documents say of their form. Unknown keys of the configuration pass [U].
+/// Key and configuration, with what the documents say of their form. Unknown keys of the configuration pass \[U\].
 fn check_request(body: &Value) -> Result<(&str, &Value), Refusal> {
     let wrong = |field, message: &str| Err(Refusal::Field(field, message.to_owned()));
     let key = match &body["deduplication_key"] {

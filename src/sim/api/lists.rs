@@ -1,8 +1,8 @@
 //! Cursor pages and query parameters (recall-api §3.4).
 //!
 //! The cursor is DRF's, as the documents' example decodes: base64 of `p=<time>`, with `o=` rows to skip among those at that
-//! time and `r=1` when walking back. A page over a changing set may therefore repeat or miss rows, as with Recall [I].
-//! Unknown parameters are ignored [I]; a `+` that was not encoded arrives as a space and makes a time malformed [I].
+//! time and `r=1` when walking back. A page over a changing set may therefore repeat or miss rows, as with Recall \[I\].
+//! Unknown parameters are ignored \[I\]; a `+` that was not encoded arrives as a space and makes a time malformed \[I\].
 
 use std::collections::HashMap;
 
@@ -219,7 +219,7 @@ fn here(received: &Received) -> String {
     format!("http://{}{}", received.host, received.target)
 }
 
-/// This request's URL with another cursor: it holds the filters, so it is to be followed verbatim [S].
+/// This request's URL with another cursor: it holds the filters, so it is to be followed verbatim \[S\].
 fn link(received: &Received, cursor: &Cursor) -> String {
     let path = received.target.split('?').next().unwrap_or_default();
     let mut query = form_urlencoded::Serializer::new(String::new());

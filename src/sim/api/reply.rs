@@ -17,7 +17,7 @@ const KEPT_FOR: TimeDelta = TimeDelta::hours(1);
 #[derive(Debug, Default)]
 pub(crate) struct Replies(HashMap<String, (DateTime<Utc>, Answer)>);
 
-/// Carries a call out, unless its key says that this was done already. Only POST, PUT and PATCH have keys [C].
+/// Carries a call out, unless its key says that this was done already. Only POST, PUT and PATCH have keys \[C\].
 pub(super) fn once(
     world: &mut World,
     received: &Received,

@@ -17,7 +17,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// The status for a path or method that the API does not have. Tolerance of a missing last slash is [U].
+    /// The status for a path or method that the API does not have. Tolerance of a missing last slash is \[U\].
     pub(super) fn refusal(&self, is_strict: bool) -> Option<u16> {
         if is_strict && !self.has_last_slash {
             return Some(404);
@@ -29,7 +29,7 @@ impl Route {
         }
     }
 
-    /// POST, PUT and PATCH do [C].
+    /// POST, PUT and PATCH do \[C\].
     pub(super) fn takes_idempotency_key(&self) -> bool {
         matches!(
             self.endpoint,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub enum BotState {
     /// Waits for its join time; can still be changed or removed.
     Scheduled,
-    /// Dispatched: in the call. Out of the calendar endpoints' reach ([U] for DELETE; they answer 200 and leave it).
+    /// Dispatched: in the call. Out of the calendar endpoints' reach (\[U\] for DELETE; they answer 200 and leave it).
     InCall,
     /// The call ended.
     Done,

@@ -1,6 +1,6 @@
 //! Calendars: connecting, losing the connection, connecting again, deletion.
 //!
-//! [U] settled here: `calendar.update` goes out before `calendar.sync_events`; a first connection always sends both, a later
+//! \[U\] settled here: `calendar.update` goes out before `calendar.sync_events`; a first connection always sends both, a later
 //! one sends `sync_events` only if something changed meanwhile; bots do not come back by themselves.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub(crate) struct Calendar {
     pub(crate) status: Status,
     pub(crate) webhook_url: Option<String>,
     pub(crate) events: Vec<Uuid>,
-    /// `oauth_*`: kept and echoed as given, secrets too [C].
+    /// `oauth_*`: kept and echoed as given, secrets too \[C\].
     oauth: Map<String, Value>,
     metadata: Value,
     has_synced: bool,
@@ -210,7 +210,7 @@ impl Workspace {
         );
     }
 
-    /// PATCH. An empty one tries a lost connection again; new credentials do so with a new grant [C].
+    /// PATCH. An empty one tries a lost connection again; new credentials do so with a new grant \[C\].
     pub(crate) fn update_calendar(
         &mut self,
         id: Uuid,
@@ -293,7 +293,7 @@ impl Workspace {
         self.wake(now + lag, Wake::Disconnect(id));
     }
 
-    /// Events stay readable, scheduled bots go, `calendar.update` is sent [C].
+    /// Events stay readable, scheduled bots go, `calendar.update` is sent \[C\].
     pub(super) fn lose_connection(&mut self, id: Uuid, now: DateTime<Utc>) {
         let stamp = self.stamp(now);
         let Some(calendar) = self.calendars.get_mut(&id) else {
@@ -320,7 +320,7 @@ impl Workspace {
         }
     }
 
-    /// DELETE: events are not found any more, their scheduled bots go unless shared, and no webhook is sent [C].
+    /// DELETE: events are not found any more, their scheduled bots go unless shared, and no webhook is sent \[C\].
     pub(crate) fn delete_calendar(&mut self, id: Uuid, now: DateTime<Utc>) -> Result<(), Refusal> {
         let calendar = self.calendars.get(&id).ok_or(Refusal::NotFound)?;
         for event in calendar.events.clone() {

@@ -1,19 +1,20 @@
 //! Events: what people do to them, and the rows that Recall shows.
 //!
-//! A row follows its event only while the calendar is connected and the event's start is in the window. [U] settled here: an
+//! A row follows its event only while the calendar is connected and the event's start is in the window. \[U\] settled here: an
 //! event that leaves the window keeps its last row and its bot, and is updated when it is back; a deleted event that comes
 //! back keeps its id; what happened while the calendar was disconnected is caught up on at reconnection, deletions too.
-//! [I]: a change that changes nothing that is shown does not bump `updated_at`.
+//! \[I\]: a change that changes nothing that is shown does not bump `updated_at`.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::calendars::{CalendarChange, Status};
 use super::meeting::{NewEvent, Platform};
-use super::{RETENTION, WINDOW_AHEAD, WINDOW_BACK, Wake, Workspace, micros, raw, seconds};
+use super::rows::Row;
+use super::{RETENTION, WINDOW_AHEAD, WINDOW_BACK, Wake, Workspace, raw};
 
 /// An event: the provider's truth, and Recall's row of it.
 #[derive(Clone, Debug)]
@@ -29,70 +30,11 @@ pub(crate) struct Event {
     /// `None` while the event has never been in the window of a connected calendar.
     pub(crate) row: Option<Row>,
     /// The row before its last change, for stale answers.
-    previous: Option<Row>,
+    pub(super) previous: Option<Row>,
     /// Scheduled and dispatched bots, oldest first.
     pub(crate) bots: Vec<Uuid>,
     /// Shown instead of the row, whatever it says.
     pub(crate) shown_instead: Option<String>,
-}
-
-/// What Recall stores of an event.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Row {
-    pub(crate) calendar_id: Uuid,
-    platform: Platform,
-    platform_id: String,
-    ical_uid: String,
-    pub(crate) start: DateTime<Utc>,
-    pub(crate) end: DateTime<Utc>,
-    pub(crate) meeting_url: Option<String>,
-    meeting_platform: Option<String>,
-    raw: Value,
-    pub(crate) is_deleted: bool,
-    created_at: DateTime<Utc>,
-    pub(crate) updated_at: DateTime<Utc>,
-}
-
-impl Row {
-    /// Cancelled at the provider, which does not mean deleted.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.raw["status"] == "cancelled" || self.raw["isCancelled"] == true
-    }
-
-    /// The provider's ids: its own and the one that copies share.
-    pub(super) fn ids(&self) -> (&str, &str) {
-        (&self.platform_id, &self.ical_uid)
-    }
-}
-
-/// The documented filters of List Calendar Events.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct EventFilter {
-    pub(crate) calendar_id: Option<Uuid>,
-    /// A prefix, case and all.
-    pub(crate) ical_uid: Option<String>,
-    pub(crate) is_deleted: Option<bool>,
-    pub(crate) start: Option<DateTime<Utc>>,
-    pub(crate) start_gte: Option<DateTime<Utc>>,
-    pub(crate) start_lte: Option<DateTime<Utc>>,
-    pub(crate) updated_gte: Option<DateTime<Utc>>,
-}
-
-impl EventFilter {
-    fn lets(&self, row: &Row) -> bool {
-        self.calendar_id.is_none_or(|id| row.calendar_id == id)
-            && self
-                .ical_uid
-                .as_ref()
-                .is_none_or(|prefix| row.ical_uid.starts_with(prefix))
-            && self
-                .is_deleted
-                .is_none_or(|is_deleted| row.is_deleted == is_deleted)
-            && self.start.is_none_or(|at| row.start == at)
-            && self.start_gte.is_none_or(|at| row.start >= at)
-            && self.start_lte.is_none_or(|at| row.start <= at)
-            && self.updated_gte.is_none_or(|at| row.updated_at >= at)
-    }
 }
 
 impl Workspace {
@@ -102,33 +44,6 @@ impl Workspace {
 
     pub(crate) fn event_mut(&mut self, id: Uuid) -> Option<&mut Event> {
         self.events.get_mut(&id)
-    }
-
-    /// Rows that pass `filter`, by start and id.
-    pub(crate) fn list_events(&self, filter: &EventFilter) -> Vec<(DateTime<Utc>, Uuid)> {
-        let lets = |event: &&Event| event.row.as_ref().is_some_and(|row| filter.lets(row));
-        let start = |event: &Event| Some((event.row.as_ref()?.start, event.id));
-        let mut found: Vec<_> = match filter.calendar_id {
-            Some(id) => {
-                let ids = self
-                    .calendars
-                    .get(&id)
-                    .map(|calendar| calendar.events.as_slice());
-                let events = ids
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(|id| self.events.get(id));
-                events.filter(lets).filter_map(start).collect()
-            }
-            None => self
-                .events
-                .values()
-                .filter(lets)
-                .filter_map(start)
-                .collect(),
-        };
-        found.sort_unstable();
-        found
     }
 
     /// Somebody makes events: one batch, so one stamp and one webhook.
@@ -221,7 +136,7 @@ impl Workspace {
         self.sync([id], now);
     }
 
-    /// The provider hands the event to another calendar; the id stays [C].
+    /// The provider hands the event to another calendar; the id stays \[C\].
     pub(crate) fn transfer_event(&mut self, id: Uuid, to: Uuid, now: DateTime<Utc>) {
         let Some(event) = self.events.get_mut(&id) else {
             return;
@@ -336,7 +251,7 @@ impl Workspace {
         calendar_id
     }
 
-    /// Retention: 60 days after its end the API no longer knows an event [C].
+    /// Retention: 60 days after its end the API no longer knows an event \[C\].
     pub(super) fn forget(&mut self, id: Uuid, now: DateTime<Utc>) {
         let Some(event) = self.events.get(&id) else {
             return;
@@ -353,7 +268,8 @@ impl Workspace {
     }
 
     /// An event as somebody printed it. Its calendar and bots are made if need be.
-    pub(crate) fn insert_printed(&mut self, printed: &Value, now: DateTime<Utc>) -> Uuid {
+    pub(crate) fn insert_printed(&mut self, mut printed: Value, now: DateTime<Utc>) -> Uuid {
+        let raw = printed["raw"].take();
         let text = |name: &str| printed[name].as_str().unwrap_or_default();
         let time = |name: &str| text(name).parse().unwrap_or(now);
         let platform = match text("platform") {
@@ -378,7 +294,7 @@ impl Workspace {
             end: time("end_time"),
             meeting_url: printed["meeting_url"].as_str().map(str::to_owned),
             meeting_platform: printed["meeting_platform"].as_str().map(str::to_owned),
-            raw: printed["raw"].clone(),
+            raw,
             is_deleted: printed["is_deleted"] == true,
             created_at: time("created_at"),
             updated_at: time("updated_at"),
@@ -407,46 +323,9 @@ impl Workspace {
         self.notify_sync(calendar_id, updated_at);
         id
     }
-
-    /// The event as the API shows it; `None` while Recall has no row of it.
-    pub(crate) fn event_json(&self, id: Uuid) -> Option<Value> {
-        let event = self.events.get(&id)?;
-        Some(self.row_json(event, event.row.as_ref()?))
-    }
-
-    /// The text the API sends for an event: the row before its last change if `is_stale`, or what a test put in its place.
-    pub(crate) fn event_text(&self, id: Uuid, is_stale: bool) -> Option<String> {
-        let event = self.events.get(&id)?;
-        let row = event.row.as_ref()?;
-        if let Some(text) = &event.shown_instead {
-            return Some(text.clone());
-        }
-        let row = event.previous.as_ref().filter(|_| is_stale).unwrap_or(row);
-        Some(self.row_json(event, row).to_string())
-    }
-
-    fn row_json(&self, event: &Event, row: &Row) -> Value {
-        let bots: Vec<_> = event.bots.iter().map(|bot| self.bot_entry(*bot)).collect();
-        json!({
-            "id": event.id,
-            "calendar_id": row.calendar_id,
-            "platform": row.platform.as_str(),
-            "platform_id": row.platform_id,
-            "ical_uid": row.ical_uid,
-            "start_time": seconds(row.start),
-            "end_time": seconds(row.end),
-            "meeting_url": row.meeting_url,
-            "meeting_platform": row.meeting_platform,
-            "raw": row.raw,
-            "is_deleted": row.is_deleted,
-            "bots": bots,
-            "created_at": micros(row.created_at),
-            "updated_at": micros(row.updated_at),
-        })
-    }
 }
 
-/// The platforms whose links Recall knows; any other link leaves `meeting_url` null [C].
+/// The platforms whose links Recall knows; any other link leaves `meeting_url` null \[C\].
 fn meeting_platform(url: &str) -> Option<&'static str> {
     let rest = url
         .strip_prefix("https://")

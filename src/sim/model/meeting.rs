@@ -64,7 +64,7 @@ pub enum Response {
     NeedsAction,
 }
 
-/// An event as a person makes it, and as [`edit_event`](crate::sim::Sim::edit_event) changes it.
+/// An event as a person makes it, and as [`edit_event`](crate::sim::Recall::edit_event) changes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewEvent {
     /// `summary` (Google) or `subject` (Outlook).
@@ -91,7 +91,7 @@ pub struct NewEvent {
     /// The provider's id; `None` makes one up.
     #[serde(default)]
     pub platform_id: Option<String>,
-    /// Google's `start.date`, Outlook's `isAllDay`; `start` and `end` should be midnights in UTC ([U] how Recall shows them).
+    /// Google's `start.date`, Outlook's `isAllDay`; `start` and `end` should be midnights in UTC (\[U\] how Recall shows them).
     #[serde(default)]
     pub all_day: bool,
     /// `raw.status: cancelled` or `isCancelled`, while the row is not deleted.

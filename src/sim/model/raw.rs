@@ -3,8 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::events::Row;
 use super::meeting::{Attendee, NewEvent, Platform, Response};
+use super::rows::Row;
 
 /// What a payload is rendered from.
 pub(super) struct Source<'a> {
@@ -226,7 +226,7 @@ fn outlook_time(at: DateTime<Utc>) -> Value {
     json!({"dateTime": outlook_digits(at), "timeZone": "UTC"})
 }
 
-/// Seven digits and no offset, as Microsoft writes times [C].
+/// Seven digits and no offset, as Microsoft writes times \[C\].
 fn outlook_digits(at: DateTime<Utc>) -> String {
     format!("{}0", at.format("%Y-%m-%dT%H:%M:%S%.6f"))
 }

@@ -59,7 +59,7 @@ impl World {
     }
 
     fn schedule(&mut self, event: Uuid, key: &str) -> Uuid {
-        self.try_schedule(event, key, json!({})).unwrap();
+        self.try_schedule(event, key, &json!({})).unwrap();
         let bots = self.shown(event)["bots"].clone();
         bots.as_array().unwrap().last().unwrap()["bot_id"]
             .as_str()
@@ -68,8 +68,8 @@ impl World {
             .unwrap()
     }
 
-    fn try_schedule(&mut self, event: Uuid, key: &str, config: Value) -> Result<(), Refusal> {
-        let done = self.workspace.schedule_bot(event, key, &config, self.now);
+    fn try_schedule(&mut self, event: Uuid, key: &str, config: &Value) -> Result<(), Refusal> {
+        let done = self.workspace.schedule_bot(event, key, config, self.now);
         self.check();
         done
     }
@@ -182,11 +182,15 @@ fn scheduling_again_replaces_the_whole_configuration_and_keeps_the_unshared_bot(
     let ada = world.connect("ada@acme.test");
     let event = world.meet(ada, 60);
     world
-        .try_schedule(event, "k", json!({"bot_name": "A", "metadata": {"x": "1"}}))
+        .try_schedule(
+            event,
+            "k",
+            &json!({"bot_name": "A", "metadata": {"x": "1"}}),
+        )
         .unwrap();
     let bot = world.live()[0].id;
     world
-        .try_schedule(event, "other", json!({"bot_name": "B"}))
+        .try_schedule(event, "other", &json!({"bot_name": "B"}))
         .unwrap();
     assert_eq!(world.live().len(), 1);
     assert_eq!(
@@ -227,7 +231,11 @@ fn link_and_time_come_from_the_event_unless_given() {
     );
     let join_at = world.at(58).to_rfc3339();
     world
-        .try_schedule(event, "k", json!({"join_at": join_at, "meeting_url": ZOOM}))
+        .try_schedule(
+            event,
+            "k",
+            &json!({"join_at": join_at, "meeting_url": ZOOM}),
+        )
         .unwrap();
     assert_eq!(
         (
@@ -242,7 +250,7 @@ fn link_and_time_come_from_the_event_unless_given() {
         json!({"meeting_url": 1}),
     ] {
         assert!(matches!(
-            world.try_schedule(event, "k", wrong),
+            world.try_schedule(event, "k", &wrong),
             Err(Refusal::Field(..))
         ));
     }
@@ -270,28 +278,28 @@ fn what_cannot_be_recorded_is_refused() {
     world.workspace.set_deleted(deleted, true, world.now);
 
     assert_eq!(
-        world.try_schedule(ended, "k", json!({})),
+        world.try_schedule(ended, "k", &json!({})),
         Err(Refusal::Ended)
     );
     for event in [bare, cancelled, deleted] {
         assert!(matches!(
-            world.try_schedule(event, "k", json!({})),
+            world.try_schedule(event, "k", &json!({})),
             Err(Refusal::NotSchedulable(_))
         ));
     }
     assert_eq!(
-        world.try_schedule(Uuid::nil(), "k", json!({})),
+        world.try_schedule(Uuid::nil(), "k", &json!({})),
         Err(Refusal::NotFound)
     );
     world
-        .try_schedule(bare, "k", json!({"meeting_url": ZOOM}))
+        .try_schedule(bare, "k", &json!({"meeting_url": ZOOM}))
         .unwrap();
 
     let later = world.meet(ada, 60);
     world.workspace.disconnect_calendar(ada, false, world.now);
     world.workspace.tick(world.now);
     assert!(matches!(
-        world.try_schedule(later, "k", json!({})),
+        world.try_schedule(later, "k", &json!({})),
         Err(Refusal::NotSchedulable(_))
     ));
     assert_eq!(world.live().len(), 0);
@@ -345,7 +353,7 @@ fn an_empty_pool_refuses_only_bots_that_join_soon_and_are_new() {
     let (soon, later) = (world.meet(ada, 9), world.meet(ada, 20));
     world.workspace.knobs.pool_empty = 1.0;
     assert_eq!(
-        world.try_schedule(soon, "k", json!({})),
+        world.try_schedule(soon, "k", &json!({})),
         Err(Refusal::PoolEmpty)
     );
     let bot = world.schedule(later, "l");
@@ -675,7 +683,7 @@ fn a_printed_event_is_shown_as_it_was_printed() {
             "deduplication_key": "k", "meeting_url": MEET}],
         "raw": {"anything": ["as", "it", "is"], "summary": "Weekly sync"},
     });
-    let id = world.workspace.insert_printed(&printed, world.now);
+    let id = world.workspace.insert_printed(printed.clone(), world.now);
     assert_eq!(world.shown(id), printed);
     assert_eq!(world.told(), world.updated_at(id));
     world.check();
@@ -748,4 +756,88 @@ fn the_same_seed_makes_the_same_ids() {
         (ada, world.meet(ada, 60))
     };
     assert_eq!(ids(), ids());
+}
+
+/// One thing that people, clients or time may do.
+fn something(
+    world: &mut World,
+    rng: &mut fastrand::Rng,
+    calendars: &[Uuid],
+    events: &mut Vec<Uuid>,
+) {
+    let calendar = calendars[rng.usize(..calendars.len())];
+    let event = events[rng.usize(..events.len())];
+    let key = ["a", "b", "c"][rng.usize(..3)];
+    let now = world.now;
+    match rng.u8(..12) {
+        0 => events.push(world.meet(calendar, rng.i64(-60..50 * 24 * 60))),
+        1 => world.shift(event, rng.i64(-60..50 * 24 * 60)),
+        2 => world.workspace.set_deleted(event, rng.bool(), now),
+        3 => world
+            .workspace
+            .disconnect_calendar(calendar, rng.bool(), now),
+        4 => world.workspace.reconnect_calendar(calendar, now),
+        5 => drop(world.workspace.delete_bot(event, now)),
+        6 => drop(world.workspace.kick_bots(event, now)),
+        7 => world.workspace.transfer_event(event, calendar, now),
+        8 => world.pass(TimeDelta::minutes(rng.i64(1..600))),
+        9 => world.workspace.knobs.move_bots = rng.bool(),
+        10 => world.workspace.knobs.new_bot_id = rng.bool(),
+        _ => drop(world.try_schedule(event, key, &json!({}))),
+    }
+    world.workspace.tick(world.now);
+    world.check();
+}
+
+#[test]
+fn whatever_happens_the_invariants_hold_and_every_webhook_is_a_lower_bound() {
+    for seed in 0..100 {
+        let mut world = World::new();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let calendars: Vec<_> = ["ada", "bo"].map(|name| world.connect(name)).into();
+        let mut events: Vec<_> = calendars
+            .iter()
+            .map(|calendar| world.meet(*calendar, 60))
+            .collect();
+        for _ in 0..150 {
+            let before: HashMap<_, _> = rows(&world);
+            world.topics();
+            something(&mut world, &mut rng, &calendars, &mut events);
+            let notices = world.workspace.take_notices();
+            for (id, (row, calendar)) in rows(&world) {
+                let old = before.get(&id);
+                if old.is_some_and(|(old, _)| *old == row) {
+                    continue;
+                }
+                assert!(
+                    old.is_none_or(|(old, _)| old < &row),
+                    "seed {seed}: it grows"
+                );
+                let told = notices
+                    .iter()
+                    .filter(|notice| notice.calendar_id == Some(calendar));
+                let told = told.filter_map(|notice| {
+                    let body: Value = serde_json::from_str(&notice.body).unwrap();
+                    body["data"]["last_updated_ts"]
+                        .as_str()?
+                        .parse::<DateTime<Utc>>()
+                        .ok()
+                });
+                assert!(
+                    told.into_iter().any(|told| told <= row),
+                    "seed {seed}: somebody is told"
+                );
+            }
+        }
+    }
+}
+
+/// `updated_at` and calendar of each row.
+fn rows(world: &World) -> HashMap<Uuid, (DateTime<Utc>, Uuid)> {
+    let rows = world.workspace.events.values();
+    rows.filter_map(|event| {
+        let row = event.row.as_ref()?;
+        Some((event.id, (row.updated_at, row.calendar_id)))
+    })
+    .collect()
 }
