@@ -31,7 +31,7 @@ pub(super) struct Wanted {
 pub(super) type WantedBots = BTreeMap<String, Wanted>;
 
 /// A way in which bots are not as they should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Difference {
     /// A meeting without its bot.
     Missing(Wanted),

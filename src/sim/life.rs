@@ -108,6 +108,13 @@ impl Life {
         self.owners.iter().map(|owner| owner.calendar).collect()
     }
 
+    /// The first name of each calendar's owner.
+    pub fn owners(&self) -> impl Iterator<Item = (Uuid, &str)> {
+        self.owners
+            .iter()
+            .map(|owner| (owner.calendar, owner.name.as_str()))
+    }
+
     /// Makes one thing happen.
     pub fn step(&mut self, sim: &Recall, now: DateTime<Utc>) -> Happening {
         self.meetings.retain(|meeting| meeting.start > now);

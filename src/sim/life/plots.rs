@@ -131,7 +131,8 @@ impl Life {
         Some(self.say(at, &format!("was {answer} by {guest}")))
     }
 
-    pub(super) fn disconnect(&mut self, sim: &Recall) -> Option<Happening> {
+    /// Cuts a calendar off, unless it is the last that is connected.
+    pub fn disconnect(&mut self, sim: &Recall) -> Option<Happening> {
         let connected: Vec<_> = self
             .owners
             .iter_mut()
@@ -148,7 +149,8 @@ impl Life {
         Some(owner.say("was disconnected: its owner's consent was revoked"))
     }
 
-    pub(super) fn reconnect(&mut self, sim: &Recall) -> Option<Happening> {
+    /// Connects a calendar again, if one is cut off.
+    pub fn reconnect(&mut self, sim: &Recall) -> Option<Happening> {
         let owner = self.owners.iter_mut().find(|owner| !owner.is_connected)?;
         owner.is_connected = true;
         sim.reconnect_calendar(owner.calendar);

@@ -1,0 +1,7 @@
+# Play living calendars and a simulated Recall around the real service, and check the bots. For instance:
+# make demo ARGS="--keep-running --calendars 40"
+.PHONY: demo
+demo:
+	@echo "building; the first time takes a minute or two"
+	@cargo build --quiet
+	@NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --quiet -- demo $(ARGS)
