@@ -229,7 +229,7 @@ impl Outbox {
         let attempt = Attempt {
             message_id: message.id.clone(),
             topic: message.topic.clone(),
-            number: message.attempts.len() + 1,
+            number: u32::try_from(message.attempts.len() + 1).unwrap_or(u32::MAX),
             at: now,
             url,
             status: None,

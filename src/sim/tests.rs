@@ -485,6 +485,91 @@ async fn an_event_can_be_shown_malformed() {
     assert_eq!(get(&sim, &target).await.json(), sim.event(event).unwrap());
 }
 
+#[tokio::test]
+async fn answers_can_be_of_another_shape_and_recall_can_be_away() {
+    let sim = start().await;
+    let target = "/api/v2/calendars/";
+    sim.fail_next(Endpoint::ListCalendars, Fault::WrongShape, 1);
+    assert!(get(&sim, target).await.json().is_array());
+    let body = "not json".to_owned();
+    sim.fail_next(
+        Endpoint::ListCalendars,
+        Fault::Body { status: 200, body },
+        1,
+    );
+    assert_eq!(get(&sim, target).await.text, "not json");
+    sim.knobs(|knobs| knobs.down = true);
+    assert!(try_call(&sim, Method::GET, target, None).await.is_err());
+    assert_eq!(sim.calls().last().unwrap().status, 0);
+    sim.knobs(|knobs| knobs.down = false);
+    sim.knobs(|knobs| knobs.call_rates.throttle = 1.0);
+    assert_eq!(get(&sim, target).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_localhost_link_is_blocked_when_asked_to() {
+    let sim = start().await;
+    sim.knobs(|knobs| knobs.block_localhost = true);
+    let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let target = format!("/api/v2/calendars/{ada}/");
+    let body = Some(json!({"webhook_url": "http://localhost:8080/"}));
+    assert_eq!(call(&sim, Method::PATCH, &target, body).await.status, 403);
+    assert_eq!(sim.calendar(ada).unwrap()["webhook_url"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_dispatched_bot_leaves_by_its_own_endpoint() {
+    let sim = start().await;
+    let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let event = sim.create_event(ada, sync_meeting(60));
+    schedule(&sim, event, "k").await;
+    let target = format!("/api/v1/bot/{}/leave_call/", sim.live_bots()[0].id);
+    assert_eq!(call(&sim, Method::POST, &target, None).await.status, 400);
+    sim.clock().set(in_minutes(65));
+    assert_eq!(call(&sim, Method::POST, &target, None).await.status, 200);
+    assert_eq!(sim.bots_of(event)[0].state, BotState::Left);
+    assert_eq!(
+        sim.event(event).unwrap()["bots"].as_array().unwrap().len(),
+        1,
+        "it stays as history"
+    );
+}
+
+#[tokio::test]
+async fn a_provider_token_is_given_while_the_grant_is_good() {
+    let sim = start().await;
+    let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let target = format!("/api/v2/calendars/{ada}/access-token/");
+    assert!(call(&sim, Method::POST, &target, None).await.json()["token"].is_string());
+    sim.disconnect_calendar(ada);
+    let refused = call(&sim, Method::POST, &target, None).await;
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str().unwrap()),
+        (400, "bad_refresh_token")
+    );
+}
+
+#[tokio::test]
+async fn a_malformed_filter_is_refused() {
+    let sim = start().await;
+    let plus = "/api/v2/calendar-events/?updated_at__gte=2026-01-20T09:00:00.000001+00:00";
+    assert_eq!(
+        get(&sim, plus).await.status,
+        400,
+        "the plus arrived as a space"
+    );
+    assert_eq!(
+        get(&sim, "/api/v2/calendar-events/?calendar_id=x")
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        get(&sim, "/api/v2/calendar-events/?cursor=x").await.status,
+        404
+    );
+}
+
 // ---- Webhooks ----
 
 #[tokio::test]

@@ -73,7 +73,8 @@ pub struct NewEvent {
     pub start: DateTime<Utc>,
     /// When it ends.
     pub end: DateTime<Utc>,
-    /// The link, or none.
+    /// The link, or none. As with Recall, one of a platform it does not know (Zoom, Meet, Teams, Webex, GoTo) leaves the
+    /// row's `meeting_url` null.
     #[serde(default)]
     pub meeting_url: Option<String>,
     /// Everybody invited; empty leaves `attendees` out, as Google does.

@@ -83,7 +83,7 @@ pub struct Attempt {
     /// The message's topic.
     pub topic: String,
     /// 1 for the first.
-    pub number: usize,
+    pub number: u32,
     /// When it was sent, by the simulator's clock: the timestamp that was signed, but for a skew.
     pub at: DateTime<Utc>,
     /// The exact URL.
