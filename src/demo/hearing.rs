@@ -36,12 +36,6 @@ impl Heard {
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.field(name)?.parse().ok()
     }
-
-    #[cfg(test)]
-    pub(super) fn of(message: &str, fields: &[(&'static str, &str)]) -> Self {
-        let fields = fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { at: Instant::now(), level: Level::INFO, message: message.to_owned(), fields: Fields(fields) }
-    }
 }
 
 /// Sends every line of the service, from `info` up, into `ear`. The simulator's own troubles are heard too.
@@ -94,5 +88,26 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_heard_with_the_fields_of_its_turn() {
+        let (ear, mut heard) = mpsc::unbounded_channel();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Ear(ear)), || {
+            let turn = tracing::info_span!("turn", event.id = %"e1");
+            let _inside = turn.enter();
+            tracing::info!(plan = "keep", changed = 2_u64, "decided");
+        });
+        let heard = heard.try_recv().unwrap();
+        assert_eq!((heard.message.as_str(), heard.level), ("decided", Level::INFO));
+        assert_eq!(
+            (heard.field("event.id"), heard.field("plan"), heard.parsed("changed")),
+            (Some("e1"), Some("keep"), Some(2))
+        );
     }
 }

@@ -4,12 +4,14 @@
 //! live, one happening at a time, each told from webhook to bot. At the close they rest, and the oracle compares the bots that
 //! there are with those that there should be: they must agree, and go on agreeing for a while.
 
+mod directory;
 mod hearing;
 mod narrator;
 mod oracle;
 mod stage;
 mod summary;
 mod voice;
+mod wire;
 
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use tokio::{
 };
 
 use crate::sim::{Life, MessageState, Sim, WebhookRates};
+use directory::Directory;
 use hearing::Heard;
 use narrator::Narrator;
 use oracle::Difference;
@@ -29,6 +32,9 @@ use voice::Voice;
 
 /// The time between two happenings, in which the first can be read.
 const PACE: Duration = Duration::from_millis(1300);
+/// The happening at which a calendar is cut off, and that at which it is connected again.
+const CUT_OFF_AT: u32 = 8;
+const CONNECTED_AT: u32 = 15;
 /// How often the webhooks under way, and the agreement awaited, are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the opening may take.
@@ -128,27 +134,25 @@ impl Play {
     /// Everybody connects at once.
     async fn open(&mut self, sim: &Sim, args: &DemoArgs, seed: u64) -> Life {
         let life = Life::start(sim, usize::from(args.calendars), seed, sim.clock().now());
-        self.narrator.names = life.owners().map(|(id, name)| (id, name.to_owned())).collect();
+        self.narrator.directory = Directory(life.owners().map(|(id, name)| (id, name.to_owned())).collect());
         self.await_agreement(sim, OPENING_LIMIT).await;
         self.narrator.is_silent = false;
         summary::tell_opening(&self.narrator, sim);
         life
     }
 
-    /// One happening at a time; in the middle third one calendar is cut off, whatever the seed has in store.
+    /// One happening at a time. Once a calendar is cut off for a while, whatever the seed has in store.
     async fn live(&mut self, sim: &Sim, life: &mut Life, ends_at: Instant) {
         sim.knobs(|knobs| knobs.webhook_rates = MISHAPS);
-        let third = ends_at.saturating_duration_since(Instant::now()) / 3;
-        let (mut cut_at, mut mend_at) = (Some(ends_at - third * 2), Some(ends_at - third));
+        let mut steps = 0;
         while Instant::now() + PACE < ends_at {
-            let happening = if cut_at.take_if(|at| *at <= Instant::now()).is_some() {
-                life.disconnect(sim)
-            } else if mend_at.take_if(|at| *at <= Instant::now()).is_some() {
-                life.reconnect(sim)
-            } else {
-                None
+            steps += 1;
+            let arranged = match steps {
+                CUT_OFF_AT => life.disconnect(sim),
+                CONNECTED_AT => life.reconnect(sim),
+                _ => None,
             };
-            let happening = happening.unwrap_or_else(|| life.step(sim, sim.clock().now()));
+            let happening = arranged.unwrap_or_else(|| life.step(sim, sim.clock().now()));
             self.narrator.tell_happening(&happening);
             self.narrator.watch_webhooks(sim);
             self.listen_until(sim, Instant::now() + PACE).await;
@@ -158,10 +162,10 @@ impl Play {
 
     /// Waits, within bounds, until bots and calendars agree, and says how it came out.
     async fn check(&mut self, sim: &Sim) {
-        self.narrator.tell(
-            Voice::Check,
-            &format!("the calendars rest. Waiting until all is done; what lost webhooks hid is found by the next look at all calendars, every {SWEEP_INTERVAL}"),
+        let what = format!(
+            "the calendars rest; waiting until nothing is left to do, and for the next look at all calendars, each {SWEEP_INTERVAL}"
         );
+        self.narrator.tell(Voice::Check, &what);
         let differences = self.await_agreement(sim, AGREEMENT_LIMIT).await;
         self.checks.push(differences.is_empty());
         summary::tell_check(&self.narrator, sim, &differences);

@@ -1,6 +1,8 @@
 //! The stage: a simulated Recall, a database of its own, and the real service between them, in one process and with real HTTP
 //! on loopback.
 
+use std::{net::SocketAddr, time::Duration};
+
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -20,6 +22,10 @@ const READS_PER_MINUTE: u32 = 1500;
 const BOTS_PER_MINUTE: u32 = 1500;
 /// Divides the waits between attempts at a webhook: Svix's five minutes become five seconds.
 const RETRY_SPEED: f64 = 60.0;
+
+/// How long rollcall may take to prepare its database, and how often it is asked.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -59,6 +65,7 @@ impl Stage {
         )?;
         match start_app(&sim, scratch.url()).await {
             Ok(app) => {
+                // Only now: a webhook that came earlier would be turned away with 503, and tried again.
                 sim.set_endpoint(&format!("http://{}/webhooks/recall", app.addr()));
                 Ok(Self { sim, app, scratch })
             }
@@ -101,7 +108,22 @@ async fn start_app(sim: &Sim, database_url: SecretString) -> anyhow::Result<App>
         };
         Some(value)
     })?;
-    App::start(config, Clock::system()).await
+    let mut app = App::start(config, Clock::system()).await?;
+    let ready = await_ready(app.addr());
+    tokio::select! {
+        error = app.failed() => return Err(error),
+        ready = tokio::time::timeout(READY_LIMIT, ready) => ready.context("rollcall did not become ready")??,
+    }
+    Ok(app)
+}
+
+/// Asks `/readyz`, as a load balancer does.
+async fn await_ready(addr: SocketAddr) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    while !client.get(format!("http://{addr}/readyz")).send().await?.status().is_success() {
+        tokio::time::sleep(READY_INTERVAL).await;
+    }
+    Ok(())
 }
 
 async fn remove(scratch: Scratch) {

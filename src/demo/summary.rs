@@ -87,17 +87,19 @@ pub(super) fn tell_check(narrator: &Narrator, sim: &Sim, differences: &[Differen
 /// The account at the end.
 pub(super) fn conclude(narrator: &Narrator, sim: &Sim, ending: Ending) {
     let tally = narrator.tally;
-    let events: usize = calendar_ids(sim).map(|id| sim.events(id).len()).sum();
     narrator.print("");
-    narrator.print(&format!("people     {} in {}", count(tally.happenings, "happening"), count(events, "event")));
+    narrator.print(&format!("people     {} in their calendars", count(tally.happenings, "happening")));
     narrator.print(&format!("webhooks   {}", count_webhooks(sim)));
     narrator.print(&format!("API calls  {}", count_calls(sim)));
     narrator.print(&format!(
-        "bots       {} scheduled, {} moved, {} removed by rollcall; others went with their event or calendar",
-        tally.scheduled, tally.moved, tally.removed
+        "bots       {} got one, {} had it moved, {} had it taken away; Recall itself takes those of deleted events",
+        count(tally.scheduled, "event"),
+        tally.moved,
+        tally.removed
     ));
-    if tally.troubles > 0 {
-        narrator.print(&format!("trouble    {} in rollcall's log", count(tally.troubles, "line")));
+    if tally.warnings > 0 {
+        narrator
+            .print(&format!("warnings   {} in rollcall's log, each for something that it tried again", tally.warnings));
     }
     narrator.print(match ending {
         Ending::Agreed => "result     ✓ the bots are exactly those that should be there",
@@ -130,8 +132,15 @@ fn count_calls(sim: &Sim) -> String {
     let kinds = ["list", "read", "schedule a bot", "remove one"];
     let parts: Vec<String> =
         kinds.iter().map(|kind| format!("{} to {kind}", counts.get(kind).copied().unwrap_or_default())).collect();
-    let refused = calls.iter().filter(|call| call.status >= 400).count();
-    format!("{}: {}; {refused} refused", calls.len(), parts.join(", "))
+    let events: usize = calendar_ids(sim).map(|id| sim.events(id).len()).sum();
+    let conflicts = calls.iter().filter(|call| call.status == 409).count();
+    let refused = calls.iter().filter(|call| call.status >= 400).count() - conflicts;
+    format!(
+        "{} for {}: {}; {refused} refused, {conflicts} put off as two calendars asked for one bot at once",
+        calls.len(),
+        count(events, "event"),
+        parts.join(", ")
+    )
 }
 
 fn calendar_ids(sim: &Sim) -> impl Iterator<Item = uuid::Uuid> {

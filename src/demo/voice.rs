@@ -21,6 +21,8 @@ pub(super) enum Voice {
     Bot,
     /// The look at everything that nobody asked for.
     Sweep,
+    /// Recall did not do as asked this time.
+    Retry,
     /// Something went wrong.
     Trouble,
     /// Whether bots and calendars agree.
@@ -36,6 +38,7 @@ impl Voice {
             Self::Decision => "decision",
             Self::Bot => "bot",
             Self::Sweep => "sweep",
+            Self::Retry => "retry",
             Self::Trouble => "trouble",
             Self::Check => "check",
         }
@@ -50,6 +53,7 @@ impl Voice {
             Self::Decision => "35",
             Self::Bot => "32",
             Self::Sweep => "2",
+            Self::Retry => "2;31",
             Self::Trouble => "31",
             Self::Check => "1",
         }

@@ -3,12 +3,16 @@
 //! Its name is ours alone (`rollcall_demo_` and hexadecimal digits), so it can stand in a statement unquoted, and dropping it
 //! can hit nothing else.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::time::timeout;
 
 use super::Error;
+
+/// How long the server may take to answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A database that was created, and has yet to be dropped.
 #[derive(Debug)]
@@ -49,7 +53,8 @@ impl Scratch {
     }
 
     async fn tell_server(&self, statement: String) -> Result<(), Error> {
-        let mut server = PgConnection::connect_with(&self.server).await?;
+        let connecting = timeout(CONNECT_LIMIT, PgConnection::connect_with(&self.server));
+        let mut server = connecting.await.map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))??;
         sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await?;
         server.close().await?;
         Ok(())
