@@ -2,6 +2,6 @@
 # make demo ARGS="--keep-running --calendars 40"
 .PHONY: demo
 demo:
-	@echo "building; the first time takes a minute or two"
-	@cargo build --quiet
+	@echo "Building rollcall; the first time takes some minutes."
+	@cargo build
 	@NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --quiet -- demo $(ARGS)

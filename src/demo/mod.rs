@@ -163,7 +163,7 @@ impl Play {
     /// Waits, within bounds, until bots and calendars agree, and says how it came out.
     async fn check(&mut self, sim: &Sim) {
         let what = format!(
-            "the calendars rest; waiting until nothing is left to do, and for the next look at all calendars, each {SWEEP_INTERVAL}"
+            "the calendars rest; waiting until bots and calendars agree. What lost webhooks hid is found within {SWEEP_INTERVAL}"
         );
         self.narrator.tell(Voice::Check, &what);
         let differences = self.await_agreement(sim, AGREEMENT_LIMIT).await;
@@ -171,21 +171,24 @@ impl Play {
         summary::tell_check(&self.narrator, sim, &differences);
     }
 
-    /// The differences that are left when bots and calendars have agreed for a while, or when the time is up.
+    /// None when bots and calendars have agreed for a while; those that are left when the time is up.
     async fn await_agreement(&mut self, sim: &Sim, limit: Duration) -> Vec<Difference> {
         let gives_up_at = Instant::now() + limit;
         let mut agreed_since = None;
         loop {
             self.listen_until(sim, Instant::now() + LOOK_INTERVAL).await;
             let now = Instant::now();
-            let differences = oracle::find_differences(sim).1;
-            if !differences.is_empty() || is_webhook_under_way(sim) {
+            let is_late = now >= gives_up_at;
+            let differences = oracle::find_differences(sim);
+            let agrees = differences.is_empty() && (is_late || !is_webhook_under_way(sim));
+            if agrees {
+                if now - *agreed_since.get_or_insert(now) >= AGREEMENT_LASTS {
+                    return differences;
+                }
+            } else if is_late {
+                return differences;
+            } else {
                 agreed_since = None;
-            } else if now - *agreed_since.get_or_insert(now) >= AGREEMENT_LASTS {
-                return differences;
-            }
-            if now >= gives_up_at {
-                return differences;
             }
         }
     }

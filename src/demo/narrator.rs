@@ -30,8 +30,8 @@ pub(super) struct Tally {
     pub(super) moved: usize,
     /// Events whose bot rollcall had removed.
     pub(super) removed: usize,
-    /// Warnings and errors of rollcall.
-    pub(super) warnings: usize,
+    /// Warnings and errors of rollcall, but for what it tries again.
+    pub(super) troubles: usize,
 }
 
 /// Tells the story.
@@ -229,9 +229,9 @@ impl Narrator {
     }
 
     fn hear_warning(&mut self, heard: &Heard, event: Option<Uuid>, recall: &Recall) {
-        self.tally.warnings += 1;
         let error = heard.field("error").map(|error| format!(": {error}")).unwrap_or_default();
         let Some(in_secs) = heard.parsed::<f64>("in_secs") else {
+            self.tally.troubles += 1;
             return self.tell_at(heard.at, Voice::Trouble, &format!("{}{error}", heard.message));
         };
         let what = event.and_then(|event| self.directory.meeting(event, recall)).unwrap_or_else(|| "a turn".into());

@@ -54,10 +54,13 @@ pub(super) fn wanted_bots(sim: &Sim) -> WantedBots {
 }
 
 /// Where the bots of `sim` differ from what its calendars ask for.
-pub(super) fn find_differences(sim: &Sim) -> (WantedBots, Vec<Difference>) {
-    let wanted = wanted_bots(sim);
-    let differences = compare(&wanted, &sim.all_bots(), sim.clock().now());
-    (wanted, differences)
+pub(super) fn find_differences(sim: &Sim) -> Vec<Difference> {
+    compare(&wanted_bots(sim), &sim.all_bots(), sim.clock().now())
+}
+
+/// How many bots are in a call that nobody wants them in any more.
+pub(super) fn count_stranded(wanted: &WantedBots, bots: &[Bot]) -> usize {
+    bots.iter().filter(|bot| bot.state == BotState::InCall && !wanted.contains_key(&bot.key)).count()
 }
 
 fn collect_wanted(events: impl Iterator<Item = Value>, now: DateTime<Utc>) -> WantedBots {
@@ -241,7 +244,8 @@ mod tests {
     fn nobody_is_blamed_for_bots_in_calls() {
         let in_call = Bot { state: BotState::InCall, ..bot(&[1, 2]) };
         assert_eq!(compare(&weekly_sync(&[1]), slice::from_ref(&in_call), time("21:40")), []);
-        assert_eq!(compare(&WantedBots::new(), &[in_call], time("21:40")), []);
+        assert_eq!(compare(&WantedBots::new(), slice::from_ref(&in_call), time("21:40")), []);
+        assert_eq!(count_stranded(&WantedBots::new(), &[in_call]), 1);
         let sent_away = Bot { state: BotState::Left, ..bot(&[1]) };
         assert_eq!(compare(&weekly_sync(&[1]), &[sent_away], time("21:40")), []);
     }

@@ -11,7 +11,8 @@ use crate::{
     clock::Clock,
     config::Config,
     sim::{DEFAULT_API_KEY, DEFAULT_SECRET, Delivery, Limits, Sim, SimConfig},
-    store::scratch::Scratch,
+    store::{self, scratch::Scratch},
+    telemetry::chain,
 };
 
 /// How often rollcall looks at every calendar unasked: a lost webhook's change waits this long at most.
@@ -59,10 +60,7 @@ impl Stage {
             ..SimConfig::default()
         })
         .await?;
-        let scratch = Scratch::create(&url.into()).await.context(
-            "cannot create a database for the demo beside the one of DATABASE_URL: start that Postgres, or let its user \
-             create databases (alter role … createdb), or unset DATABASE_URL so that `make demo` brings its own",
-        )?;
+        let scratch = Scratch::create(&url.into()).await.map_err(|error| cannot_create(&error))?;
         match start_app(&sim, scratch.url()).await {
             Ok(app) => {
                 // Only now: a webhook that came earlier would be turned away with 503, and tried again.
@@ -89,6 +87,14 @@ impl Stage {
         self.sim.stop().await;
         remove(self.scratch).await;
     }
+}
+
+fn cannot_create(error: &store::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "cannot create a database for the demo on the server of DATABASE_URL: {}. Start that server and let its user create \
+         databases (alter role … createdb), or unset DATABASE_URL, so that `make demo` brings its own",
+        chain(error)
+    )
 }
 
 /// Through the contract's variables, as an operator would.

@@ -35,7 +35,7 @@ all fits in {seconds} s. Then the bots are checked against the calendars. Times 
 pub(super) fn tell_opening(narrator: &Narrator, sim: &Sim) {
     let calendars = sim.calendars().len();
     let events: usize = calendar_ids(sim).map(|id| sim.events(id).len()).sum();
-    let (wanted, _) = oracle::find_differences(sim);
+    let wanted = oracle::wanted_bots(sim);
     let tally = narrator.tally;
     narrator.tell(
         Voice::Person,
@@ -60,22 +60,19 @@ pub(super) fn tell_opening(narrator: &Narrator, sim: &Sim) {
 
 /// How the check came out.
 pub(super) fn tell_check(narrator: &Narrator, sim: &Sim, differences: &[Difference]) {
-    let wanted = oracle::wanted_bots(sim).len();
+    let wanted = oracle::wanted_bots(sim);
+    let meetings = count(wanted.len(), "meeting");
     if differences.is_empty() {
-        narrator.tell(
-            Voice::Check,
-            &format!("✓ {} should have a bot, {wanted} have exactly one, nothing else has", count(wanted, "meeting")),
-        );
-        return;
+        let except = match oracle::count_stranded(&wanted, &sim.live_bots()) {
+            0 => String::new(),
+            stranded => format!(" but for {} in a call that was called off meanwhile", count(stranded, "bot")),
+        };
+        let what =
+            format!("✓ {meetings} should have a bot, {} have exactly one, nothing else has{except}", wanted.len());
+        return narrator.tell(Voice::Check, &what);
     }
-    narrator.tell(
-        Voice::Check,
-        &format!(
-            "✗ {} should have a bot, and there are {}:",
-            count(wanted, "meeting"),
-            count(differences.len(), "difference")
-        ),
-    );
+    let found = count(differences.len(), "difference");
+    narrator.tell(Voice::Check, &format!("✗ {meetings} should have a bot, and there are {found}:"));
     for difference in differences.iter().take(MAX_LISTED) {
         narrator.print(&format!("       {difference}"));
     }
@@ -97,9 +94,8 @@ pub(super) fn conclude(narrator: &Narrator, sim: &Sim, ending: Ending) {
         tally.moved,
         tally.removed
     ));
-    if tally.warnings > 0 {
-        narrator
-            .print(&format!("warnings   {} in rollcall's log, each for something that it tried again", tally.warnings));
+    if tally.troubles > 0 {
+        narrator.print(&format!("trouble    {} in rollcall's log", count(tally.troubles, "line")));
     }
     narrator.print(match ending {
         Ending::Agreed => "result     ✓ the bots are exactly those that should be there",
@@ -136,7 +132,7 @@ fn count_calls(sim: &Sim) -> String {
     let conflicts = calls.iter().filter(|call| call.status == 409).count();
     let refused = calls.iter().filter(|call| call.status >= 400).count() - conflicts;
     format!(
-        "{} for {}: {}; {refused} refused, {conflicts} put off as two calendars asked for one bot at once",
+        "{} for {}: {}; {refused} refused, {conflicts} put off because two calendars asked for one bot at once",
         calls.len(),
         count(events, "event"),
         parts.join(", ")
