@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A client has this long to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests in hand may take once the process was told to stop.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How often an absent database is looked for.

@@ -7,8 +7,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use reqwest::{Method, RequestBuilder, Response, Url, header};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::{
+    Method, RequestBuilder, Response, Url,
+    header::{self, HeaderValue},
+};
+use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json, value::RawValue};
 use tracing::Instrument;
 
@@ -36,7 +39,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub struct Client {
     http: reqwest::Client,
     base_url: Url,
-    authorization: SecretString,
+    authorization: HeaderValue,
 }
 
 /// A page of calendars.
@@ -98,7 +101,10 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .build()?;
-        let authorization = format!("Token {}", config.api_key.expose_secret()).into();
+        let mut authorization = HeaderValue::try_from(format!("Token {}", config.api_key.expose_secret()))
+            .unwrap_or_else(|_| unreachable!("Config admits printable ASCII only"));
+        // Kept out of logs and of anything that prints headers.
+        authorization.set_sensitive(true);
         Ok(Self { http, base_url: config.base_url.clone(), authorization })
     }
 
@@ -221,7 +227,7 @@ impl Client {
     async fn send(&self, call: &'static str, class: CallClass, request: RequestBuilder) -> Result<Vec<u8>, Error> {
         let span = tracing::debug_span!("api_call", call);
         let request = request
-            .header(header::AUTHORIZATION, self.authorization.expose_secret())
+            .header(header::AUTHORIZATION, self.authorization.clone())
             .header(header::ACCEPT, "application/json");
         let answer = async {
             let response = request.send().await.map_err(|error| Error::no_answer(call, error))?;

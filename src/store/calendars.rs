@@ -179,7 +179,8 @@ pub async fn advance_cursor(
 ) -> Result<(), Error> {
     sqlx::query!(
         "update calendars set
-             cursor = greatest(cursor, least($2::timestamptz, $3::timestamptz)),
+             -- `least` would take the time for a run that saw nothing.
+             cursor = greatest(cursor, case when $2::timestamptz is not null then least($2, $3::timestamptz) end),
              synced_at = $3,
              full_synced_at = case when $4 then $3::timestamptz else full_synced_at end
          where id = $1",

@@ -1,0 +1,145 @@
+//! Accepting (number 2 of the main job): P1, and what each kind of body is answered.
+
+use futures_util::future::join_all;
+use reqwest::Client;
+use uuid::Uuid;
+
+use crate::{
+    receive::{Post, update, update_of},
+    world::World,
+};
+
+#[tokio::test]
+async fn a_delivery_and_its_request_are_committed_before_the_answer() {
+    let world = World::new().await;
+    let calendar = Uuid::new_v4();
+    let body = format!(
+        r#"{{"event":"calendar.sync_events","data":{{"calendar_id":"{calendar}","last_updated_ts":"2026-01-20T08:00:00.123456+00:00"}}}}"#
+    );
+    assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    let row = "select concat_ws(' ', id, topic, calendar_id, last_updated_ts at time zone 'utc', proved_by, received_at at time zone 'utc') from deliveries";
+    assert_eq!(
+        world.query(row).await,
+        format!("msg_1 calendar.sync_events {calendar} 2026-01-20 08:00:00.123456 secret 1 2026-01-20 09:00:00")
+    );
+    let since = world.query("select since at time zone 'utc' from reconcile_queue where kind = 'calendar'").await;
+    assert_eq!(since, "2026-01-20 08:00:00.123456");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_repeated_delivery_costs_nothing_more() {
+    let world = World::new().await;
+    let body = update_of(world.calendar("ada@acme.test").await);
+    assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    world.settle().await;
+    world.sim.clear_calls();
+    for _ in 0..3 {
+        assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    }
+    assert_eq!(world.take_turns().await, 0);
+    assert_eq!(world.sim.calls(), []);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_unknown_topic_is_recorded_and_left_alone() {
+    let world = World::new().await;
+    world.settle().await;
+    world.sim.clear_calls();
+    let bodies = [
+        r#"{"event":"bot.done","data":{"bot":{"id":"1","metadata":{}},"data":{"code":"done"}}}"#,
+        r#"{"event":"bot.status_change","data":null}"#,
+        "{\"event\":\"odd\\u0000topic\"}",
+    ];
+    for (number, body) in bodies.iter().enumerate() {
+        assert_eq!(Post::signed(&world, &format!("msg_{number}"), body).status(&world).await, 204);
+    }
+    assert_eq!(world.take_turns().await, 0);
+    assert_eq!(world.query("select count(*) from deliveries where calendar_id is null").await, "3");
+    assert_eq!(world.sim.calls(), []);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_broken_body_is_400_and_harms_nobody() {
+    let world = World::new().await;
+    let bodies = [
+        "",
+        "{",
+        "[]",
+        r#"{"data":{}}"#,
+        r#"{"event":7}"#,
+        r#"{"event":"calendar.update"}"#,
+        r#"{"event":"calendar.update","data":{"calendar_id":"cal_abc123"}}"#,
+        r#"{"event":"calendar.sync_events","data":{"calendar_id":"0b9f8f6e-7b0a-4b1e-9c60-4f4d0b1f2a11"}}"#,
+        r#"{"event":"calendar.sync_events","data":{"calendar_id":"0b9f8f6e-7b0a-4b1e-9c60-4f4d0b1f2a11","last_updated_ts":"yesterday"}}"#,
+    ];
+    for body in bodies {
+        assert_eq!(Post::signed(&world, "msg_1", body).status(&world).await, 400, "{body}");
+    }
+    assert_eq!(world.query("select count(*) from deliveries").await, "0", "so that the sender keeps it");
+    assert_eq!(Post::signed(&world, "msg_1", &update()).status(&world).await, 204);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_of_more_than_64_kib_is_413() {
+    let world = World::new().await;
+    let padded = |length: usize| {
+        let body = r#"{"event":"other","padding":""}"#;
+        body.replace("\"\"", &format!("\"{}\"", "x".repeat(length - body.len())))
+    };
+    assert_eq!(Post::signed(&world, "msg_1", &padded(64 * 1024)).status(&world).await, 204);
+    assert_eq!(Post::signed(&world, "msg_2", &padded(64 * 1024 + 1)).status(&world).await, 413);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_committed_is_503_and_accepted_when_it_comes_again() {
+    let world = World::new().await;
+    let body = update();
+    world.execute("alter table deliveries rename to away").await;
+    let response = Post::signed(&world, "msg_1", &body).send(&world).await;
+    assert_eq!(response.status().as_u16(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    world.execute("alter table away rename to deliveries").await;
+    assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn deliveries_that_arrive_together_share_transactions() {
+    let world = World::new().await;
+    let posts = (0..200).map(|number| Post::signed(&world, &format!("msg_{number}"), &update()).status(&world));
+    let statuses = join_all(posts).await;
+    assert!(statuses.iter().all(|status| *status == 204));
+    let commits: i32 = world.query("select count(distinct xmin::text) from deliveries").await.parse().unwrap();
+    assert_eq!(world.query("select count(*) from deliveries").await, "200");
+    assert!(commits <= 50, "{commits} transactions for 200 deliveries");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn one_delivery_that_the_database_refuses_does_not_harm_its_batch() {
+    let world = World::new().await;
+    world.execute("alter table deliveries add constraint no_poison check (topic <> 'poison')").await;
+    let posts = (0..20).map(|number| {
+        let body = if number == 7 { r#"{"event":"poison"}"#.to_owned() } else { update() };
+        Post::signed(&world, &format!("msg_{number}"), &body).status(&world)
+    });
+    let statuses = join_all(posts).await;
+    let refused: Vec<usize> = (0..20).filter(|number| statuses[*number] != 204).collect();
+    assert_eq!(refused, [7]);
+    assert_eq!(statuses[7], 503);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn only_post_is_allowed_and_other_paths_are_404() {
+    let world = World::new().await;
+    let get = |path: &str| Client::new().get(format!("{}{path}", world.replica.url)).send();
+    assert_eq!(get("/webhooks/recall").await.unwrap().status().as_u16(), 405);
+    assert_eq!(get("/").await.unwrap().status().as_u16(), 404);
+    world.finish().await;
+}

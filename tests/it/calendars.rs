@@ -1,0 +1,157 @@
+//! Calendars: adopted, gone, disconnected, connected again (numbers 3 and 6 of the main job).
+
+use chrono::TimeDelta;
+use reqwest::Client;
+use rollcall::sim::{self, Endpoint, NewCalendar, NewEvent};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::world::{LINK, World};
+
+#[tokio::test]
+async fn a_calendar_never_seen_before_is_adopted_by_its_webhook() {
+    let world = World::new().await;
+    world.settle().await; // the first sweep, which finds nothing
+    let calendar = world.sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.bot(event);
+    assert_eq!(world.query("select email || ' ' || status from calendars").await, "ada@acme.test connected");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_is_adopted_while_it_connects() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.connect_delay_secs = 90);
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::seconds(90));
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_webhook_for_an_unknown_calendar_leaves_no_trace() {
+    let world = World::new().await;
+    let body = crate::receive::update();
+    assert_eq!(crate::receive::Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from calendars").await, "0");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_the_api_no_longer_knows_is_mirrored_as_gone() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+
+    world.sim.delete_calendar(calendar); // no webhook
+    world.request_sweep().await;
+    world.settle().await;
+    world.assert_no_bot(event);
+    assert_eq!(world.query("select gone_at is not null from calendars").await, "true");
+    assert_eq!(world.query("select bots::text from events").await, "[]");
+    world.sim.clear_calls();
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0, "and it is left alone");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_disconnected_calendar_has_no_bots_and_is_left_alone() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+    assert_eq!(world.query("select status from calendars").await, "disconnected");
+    assert_eq!(world.query("select bots::text from events").await, "[]");
+    world.assert_no_bot(event);
+
+    world.sim.clear_calls();
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 0);
+    assert_eq!(world.count_bot_calls(), 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_reconnected_calendar_gets_its_bots_back_without_a_sync_webhook() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = [world.meeting(calendar), world.sim.create_event(calendar, NewEvent::new("Late", world.in_minutes(600), 30).at(LINK))];
+    world.settle().await;
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(1));
+
+    world.sim.reconnect_calendar(calendar);
+    for message in world.sim.pending_webhooks() {
+        if message.topic == "calendar.sync_events" {
+            world.sim.lose_webhook(&message.id);
+        }
+    }
+    world.settle().await;
+    for event in events {
+        world.bot(event);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_disconnection_that_nobody_told_of_is_found() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(1));
+    world.sim.disconnect_calendar(calendar);
+    world.sim.reconnect_calendar(calendar);
+    world.sim.lose_pending_webhooks();
+    world.assert_no_bot(event);
+
+    world.request_sweep().await;
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_changes_calendar_keeps_one_bot() {
+    let world = World::with(&[("DEDUPLICATION", "company")]).await;
+    let ada = world.calendar("ada@acme.test").await;
+    let eve = world.calendar("eve@other.test").await;
+    let event = world.meeting(ada);
+    world.settle().await;
+    world.sim.transfer_event(event, eve);
+    world.settle().await;
+    assert!(world.bot(event).key.ends_with("-other.test"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn oauth_fields_are_never_kept() {
+    let world = World::new().await;
+    let body = json!({
+        "platform": "google_calendar", "oauth_client_id": "id", "oauth_email": "ada@acme.test",
+        "oauth_client_secret": "oauth-material-secret", "oauth_refresh_token": "oauth-material-token",
+    });
+    let url = format!("{}/api/v2/calendars/", world.sim.base_url());
+    let created = Client::new().post(url).header("authorization", sim::DEFAULT_API_KEY).json(&body).send().await.unwrap();
+    assert_eq!(created.status().as_u16(), 201);
+    let created: serde_json::Value = created.json().await.unwrap();
+    assert_eq!(created["oauth_refresh_token"], "oauth-material-token", "the API echoes it");
+    let calendar: Uuid = created["id"].as_str().unwrap().parse().unwrap();
+    world.settle().await;
+    assert_eq!(world.query(&format!("select count(*) from calendars where id = '{calendar}'")).await, "1");
+    world.finish().await; // looks for `oauth-material` in each row and log line
+}

@@ -1,0 +1,264 @@
+//! What becomes of a turn when the API, the database or a turn itself fails: P3, P8 and P9.
+
+use chrono::TimeDelta;
+use rollcall::sim::{self, Endpoint, Fault, NewEvent};
+
+use crate::world::{LINK, World};
+
+#[tokio::test]
+async fn each_call_may_fail_before_or_after_it_acted() {
+    let faults = [
+        Fault::Status(500),
+        Fault::Status(502),
+        Fault::Status(503),
+        Fault::Status(404),
+        Fault::Status(409),
+        Fault::RetryAfter { status: 429, secs: 20 },
+        Fault::RetryAfter { status: 507, secs: 20 },
+        Fault::Drop,
+        Fault::LoseAnswer,
+        Fault::Truncate,
+        Fault::WrongShape,
+        Fault::Body { status: 200, body: "<html>login</html>".into() },
+    ];
+    let endpoints = [Endpoint::ListCalendars, Endpoint::RetrieveCalendar, Endpoint::ListEvents, Endpoint::ScheduleBot, Endpoint::DeleteBot];
+    for fault in faults {
+        let world = World::new().await;
+        let calendar = world.calendar("ada@acme.test").await;
+        let cancelled = world.meeting(calendar);
+        world.settle().await;
+        world.sim.cancel_event(cancelled);
+        let event = world.sim.create_event(calendar, NewEvent::new("Next", world.in_minutes(200), 30).at("https://acme.zoom.us/j/1"));
+        world.request_sweep().await;
+        for endpoint in endpoints {
+            // A 404 says that there is no such thing, and is believed until the sweep sees it again.
+            if fault != Fault::Status(404) || matches!(endpoint, Endpoint::ListCalendars | Endpoint::ListEvents) {
+                world.sim.fail_next(endpoint, fault.clone(), 1);
+            }
+        }
+        for _ in 0..20 {
+            world.settle().await;
+            world.advance(TimeDelta::minutes(1));
+        }
+        world.bot(event);
+        world.assert_no_bot(cancelled);
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_429_holds_its_class_for_all_replicas_and_costs_no_attempt() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::RetryAfter { status: 429, secs: 30 }, 1);
+    world.settle().await;
+    assert_eq!(world.query("select attempt || ' ' || waits_for from reconcile_queue where kind = 'event'").await, "0 schedule_bot");
+    let other = world.another_replica().await;
+    other.take_turns().await;
+    world.advance(TimeDelta::seconds(29));
+    other.take_turns().await;
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1);
+    world.advance(TimeDelta::seconds(1));
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_budget_is_kept_by_all_replicas_together_and_goes_to_the_soonest_meetings() {
+    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=10")]).await;
+    world.sim.limits(sim::Limits { schedule: 10, ..sim::Limits::unlimited() });
+    let calendar = world.calendar("ada@acme.test").await;
+    let meetings = (0..25).rev().map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
+    world.sim.create_events(calendar, meetings.collect());
+    let first_start = world.in_minutes(60);
+    let other = world.another_replica().await;
+    let mut scheduled = vec![];
+    for _ in 0..6 {
+        world.settle().await;
+        other.take_turns().await;
+        scheduled.push(world.sim.live_bots().len());
+        let latest = world.sim.live_bots().iter().map(|bot| bot.join_at).max().unwrap();
+        assert_eq!(latest, first_start + TimeDelta::minutes(world.sim.live_bots().len() as i64 - 1));
+        world.advance(TimeDelta::seconds(31));
+    }
+    assert_eq!(scheduled, [10, 10, 20, 20, 25, 25], "ten in each minute, the soonest first");
+    let refused = world.sim.calls().iter().filter(|call| call.status == 429).count();
+    assert_eq!(refused, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn calendars_that_wait_for_list_budget_spend_no_other() {
+    let world = World::with(&[("RECALL_LIMITS", "list=5,read=1000,bot=1000")]).await;
+    world.sim.limits(sim::Limits { list_events: 5, lists_shared: true, ..sim::Limits::unlimited() });
+    for n in 0..12 {
+        world.sim.connect_calendar(sim::NewCalendar::google(&format!("person{n}@acme.test")));
+    }
+    let mut minutes = 0;
+    while world.query("select count(*) from calendars where synced_at is not null").await != "12" {
+        world.settle().await;
+        world.advance(TimeDelta::seconds(62));
+        minutes += 1;
+        assert!(minutes < 5);
+    }
+    assert_eq!(minutes, 3, "a sweep and twelve lists at five a minute");
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 12);
+    assert!(world.sim.calls().iter().all(|call| call.status == 200));
+    world.advance(TimeDelta::minutes(2));
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_507_is_tried_again_until_the_meeting_has_ended() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.pool_empty = 1.0);
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.sim.create_event(calendar, NewEvent::new("Soon", world.in_minutes(5), 10).at(LINK));
+    world.settle().await;
+    for _ in 0..12 {
+        world.advance(TimeDelta::seconds(30));
+        world.settle().await;
+    }
+    assert!((12..=14).contains(&world.count_calls(Endpoint::ScheduleBot)), "every 30 s");
+    world.advance(TimeDelta::minutes(10));
+    world.settle().await;
+    let calls = world.count_calls(Endpoint::ScheduleBot);
+    world.advance(TimeDelta::minutes(10));
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), calls, "it has ended");
+    world.assert_no_bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_api_says_has_ended_is_settled() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    let ended = r#"{"code":"invalid_request_data","message":"Check `errors`","errors":{"non_field_errors":["Cannot schedule bot as calendar event has ended."]}}"#;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Body { status: 400, body: ended.into() }, 1);
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1);
+    assert_eq!(world.query("select count(*) from reconcile_queue where kind = 'event'").await, "0");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn what_the_api_refuses_for_good_is_parked_with_its_reason_until_the_event_changes() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let [refused, other] = [60, 90].map(|minutes| {
+        let link = format!("https://acme.zoom.us/j/{minutes}");
+        world.sim.create_event(calendar, NewEvent::new("Meeting", world.in_minutes(minutes), 30).at(&link))
+    });
+    let body = r#"{"bot_config":["Unknown field https://meet.google.com/aaa-bbbb-ccc"]}"#;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Body { status: 400, body: body.into() }, 1);
+    world.settle().await;
+    world.bot(other);
+    let parked = "select key || ' ' || last_error from reconcile_queue where due_at = 'infinity'";
+    assert_eq!(world.query(parked).await, format!("{refused} Schedule Bot was answered 400 Bad Request (bot_config)"));
+    world.advance(TimeDelta::minutes(30));
+    world.settle().await;
+    world.assert_no_bot(refused);
+
+    world.sim.edit_event(refused, |event| event.title = "Another title".into());
+    world.settle().await;
+    world.bot(refused);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_let_us_in_pauses_all_work_and_is_told_once() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let events: Vec<_> = (0..5)
+        .map(|n| world.sim.create_event(calendar, NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(LINK)))
+        .collect();
+    world.sim.clear_calls();
+    world.sim.fail_next(Endpoint::Any, Fault::Status(401), 3);
+    world.settle().await;
+    assert_eq!(world.sim.calls().len(), 1);
+    assert!(world.replica.health.trouble().unwrap().contains("401"));
+    let readyz = format!("{}/readyz", world.replica.url);
+    let ready = reqwest::get(&readyz).await.unwrap();
+    assert_eq!(ready.status().as_u16(), 200, "webhooks can still be committed");
+    assert!(ready.text().await.unwrap().contains("401"));
+
+    for _ in 0..4 {
+        world.advance(TimeDelta::seconds(30));
+        world.settle().await;
+    }
+    for event in events {
+        world.bot(event);
+    }
+    assert_eq!(world.logs().lines().filter(|line| line.contains("ERROR")).count(), 1);
+    assert_eq!(world.replica.health.trouble(), None);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn one_event_that_the_firewall_blocks_stops_no_other() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    world.sim.knobs(|knobs| knobs.block_localhost = true);
+    let calendar = world.calendar("ada@acme.test").await;
+    let blocked = world.sim.create_event(calendar, NewEvent::new("Odd", world.in_minutes(60), 30).at(LINK));
+    world.sim.override_event_json(blocked, |event| event["meeting_url"] = "http://localhost/room".into());
+    let other = world.sim.create_event(calendar, NewEvent::new("Fine", world.in_minutes(90), 30).at(LINK));
+    world.settle().await;
+    world.bot(other);
+    assert_eq!(world.replica.health.trouble(), None);
+    let parked = world.query("select last_error from reconcile_queue where due_at = 'infinity'").await;
+    assert_eq!(parked, "Schedule Bot was answered 403 Forbidden (request_blocked)");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_404_is_believed_and_mended_by_the_next_sweep() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Status(404), 1);
+    world.settle().await;
+    assert_eq!(world.query("select gone_at is not null from calendars").await, "true");
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.query("select gone_at is not null from calendars").await, "false");
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
+    let world = World::with(&[("DATABASE_MAX_CONNECTIONS", "2")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    for _ in 0..3 {
+        world.meeting(calendar);
+    }
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Hang, 3);
+    let workers: Vec<_> = (0..3)
+        .map(|_| {
+            let worker = world.replica.worker.clone();
+            tokio::spawn(async move { worker.take_one_turn().await.unwrap() })
+        })
+        .collect();
+    while world.sim.hanging() < 3 {
+        tokio::task::yield_now().await;
+    }
+    for number in 0..20 {
+        let post = crate::receive::Post::signed(&world, &format!("msg_{number}"), &crate::receive::update());
+        assert_eq!(post.status(&world).await, 204);
+    }
+    world.sim.release();
+    for worker in workers {
+        assert!(worker.await.unwrap());
+    }
+    world.finish().await;
+}

@@ -1,0 +1,17 @@
+//! The tests that prove the promises: the real service over a real Postgres, real HTTP on both sides, the simulated Recall,
+//! and a clock that the test sets. `make test` brings the Postgres.
+//!
+//! Each world ends with `finish`, which looks at what no test should have to ask for: the queue is empty, nothing is parked,
+//! no error was logged, and no secret is in any log line or row.
+
+#![expect(unreachable_pub, reason = "one binary: everything in it is private")]
+
+mod accept;
+mod bots;
+mod calendars;
+mod failures;
+mod queue;
+mod receive;
+mod sweep;
+mod sync;
+mod world;

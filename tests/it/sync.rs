@@ -1,0 +1,332 @@
+//! Mirroring events (number 3 of the main job): P5, P6 and P9.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rollcall::{
+    domain::event::Event,
+    recall::Client,
+    sim::{Endpoint, Fault, NewEvent},
+    store::events,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::{LINK, World};
+
+/// So many meetings, in one change.
+fn create_meetings(world: &World, calendar: Uuid, count: i64) -> Vec<Uuid> {
+    let meeting = |n: i64| {
+        let start = world.in_minutes(60 + 15 * n);
+        NewEvent::new(&format!("Meeting {n}"), start, 15).at(&format!("https://acme.zoom.us/j/{n}"))
+    };
+    world.sim.create_events(calendar, (0..count).map(meeting).collect())
+}
+
+#[tokio::test]
+async fn a_calendar_of_250_events_is_read_in_three_pages() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.sim.clear_calls();
+    let events = create_meetings(&world, calendar, 250);
+    world.settle().await;
+    let lists: Vec<_> = world.sim.calls().into_iter().filter(|call| call.endpoint == Endpoint::ListEvents).collect();
+    assert_eq!(lists.len(), 3);
+    assert!(lists[1..].iter().all(|call| call.query.contains("cursor=") && call.query.contains("calendar_id=")));
+    assert_eq!(world.query("select count(*) from events").await, "250");
+    assert_eq!(world.sim.live_bots().len(), events.len());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_incremental_list_asks_from_the_lesser_of_hint_and_cursor_and_encodes_it() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 3);
+    world.settle().await;
+    let cursor: DateTime<Utc> = world.query("select to_json(cursor)#>>'{}' from calendars").await.parse().unwrap();
+    let asked = async |body: String, id: &str| {
+        world.sim.clear_calls();
+        assert_eq!(crate::receive::Post::signed(&world, id, &body).status(&world).await, 204);
+        world.settle().await;
+        let calls = world.sim.calls();
+        let list = calls.iter().find(|call| call.endpoint == Endpoint::ListEvents).unwrap();
+        assert!(!list.query.contains('+'), "an unencoded + arrives as a space: {}", list.query);
+        let parameters: Vec<_> = form_urlencoded::parse(list.query.as_bytes()).into_owned().collect();
+        parameters.iter().find(|(name, _)| name == "updated_at__gte").unwrap().1.parse::<DateTime<Utc>>().unwrap()
+    };
+    let sync = |since: &str| {
+        json!({"event": "calendar.sync_events", "data": {"calendar_id": calendar, "last_updated_ts": since}}).to_string()
+    };
+    let overlapped = cursor - TimeDelta::minutes(2);
+    assert_eq!(asked(sync("2026-01-19T00:00:00.000001+00:00"), "msg_1").await.to_rfc3339(), "2026-01-19T00:00:00.000001+00:00");
+    assert_eq!(asked(sync("2026-01-21T00:00:00+00:00"), "msg_2").await, overlapped);
+    assert_eq!(asked(crate::receive::update_of(calendar), "msg_3").await, overlapped);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_cursor_moves_only_after_the_last_page() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await;
+    assert_eq!(world.query("select cursor from calendars").await, "null", "nothing was seen yet");
+    let events = create_meetings(&world, calendar, 5);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Latency(0), 2);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 1);
+    world.settle().await;
+    assert_eq!(world.query("select cursor from calendars").await, "null", "the third page is missing");
+    assert_eq!(world.query("select count(*) from events").await, "4");
+    world.sim.clear_calls();
+    world.advance(TimeDelta::minutes(5));
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "5");
+    assert_ne!(world.query("select cursor from calendars").await, "null");
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 1, "the run goes on where it was interrupted");
+    assert_eq!(events.len(), world.sim.live_bots().len());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_cursor_never_lies_in_the_future() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.override_event_json(event, |event| event["updated_at"] = json!("2099-01-01T00:00:00Z"));
+    world.settle().await;
+    assert_eq!(world.query("select cursor at time zone 'utc' from calendars").await, "2026-01-20 09:00:00");
+    world.sim.override_event(event, None);
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_list_of_many_pages_is_read_over_several_turns() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 3);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 100);
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "100");
+    assert_eq!(world.sim.live_bots().len(), 100);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_change_during_a_long_run_is_not_lost() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 3);
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 100);
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await; // the first ten pages
+    world.sim.move_event(events[0], world.in_minutes(30));
+    world.settle().await;
+    assert!(world.bot(events[0]).key.starts_with("2026-01-20T09:30:00Z-"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_next_page_on_another_host_is_not_followed() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 3);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::NextElsewhere("http://127.0.0.2:1".into()), 1);
+    world.settle().await;
+    let parked = "select last_error from reconcile_queue where kind = 'calendar' and due_at = 'infinity'";
+    assert!(world.query(parked).await.contains("not on the API's own origin"));
+    world.request_sweep().await; // wakes it
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "3");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_that_names_itself_as_next_is_not_read_for_ever() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 5);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::RepeatPage, 500);
+    world.settle().await;
+    assert!(world.count_calls(Endpoint::ListEvents) < 10);
+    world.sim.clear_faults();
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "5");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn absence_from_a_list_is_not_deletion_and_tombstones_stay() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 3);
+    world.settle().await;
+    world.sim.delete_event(events[0]);
+    world.settle().await;
+    assert_eq!(world.query("select string_agg(is_deleted::text, ' ' order by start_time) from events").await, "true false false");
+
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Body { status: 200, body: r#"{"next":null,"results":[]}"#.into() }, 1);
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events where not is_deleted").await, "2");
+    assert_eq!(world.sim.live_bots().len(), 2);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_older_version_never_overwrites_a_newer_one() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.move_event(event, world.in_minutes(120));
+    world.settle().await;
+    let mirrored = world.query("select row_to_json(events) from events").await;
+
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Stale, 1);
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    assert_eq!(world.query("select row_to_json(events) from events").await, mirrored);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn of_equal_versions_the_one_read_later_is_mirrored() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let id = world.meeting(calendar);
+    world.settle().await;
+    let mut event = retrieve(&world, id).await;
+    let read_at = world.now();
+    let url = async || world.query("select meeting_url from events").await;
+    let mirror = async |event: &Event, observed_at| {
+        events::mirror(&world.db, std::slice::from_ref(event), observed_at).await.unwrap().len()
+    };
+
+    let change = |event: &mut Event, url: &str| {
+        event.meeting_url = Some(url.into());
+        event.fingerprint = Some(rollcall::domain::Fingerprint::of(url.as_bytes()));
+    };
+    change(&mut event, "https://acme.zoom.us/j/later");
+    assert_eq!(mirror(&event, read_at + TimeDelta::seconds(2)).await, 1, "equal `updated_at` is let through");
+    change(&mut event, "https://acme.zoom.us/j/earlier");
+    assert_eq!(mirror(&event, read_at + TimeDelta::seconds(1)).await, 0);
+    assert_eq!(url().await, "https://acme.zoom.us/j/later");
+    assert_eq!(mirror(&event, read_at + TimeDelta::seconds(3)).await, 1);
+    assert_eq!(mirror(&event, read_at + TimeDelta::seconds(4)).await, 0, "what does not differ is not written");
+    world.finish_as_it_is().await;
+}
+
+async fn retrieve(world: &World, id: Uuid) -> Event {
+    let lookup = |name: &str| world.vars.get(name).cloned();
+    let config = rollcall::config::Config::from_lookup(&lookup).unwrap();
+    Client::new(&config.recall).unwrap().retrieve_calendar_event(rollcall::domain::event::EventId(id)).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_hides_no_other_and_is_visible_until_it_is_well() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 4);
+    world.sim.override_event_json(events[0], |event| event["start_time"] = Value::Null);
+    world.sim.override_event_json(events[1], |event| event["is_deleted"] = json!("secret-value"));
+    world.sim.override_event_json(events[2], |event| event["id"] = json!("not an id"));
+    world.settle().await;
+    world.bot(events[3]);
+    assert_eq!(world.sim.live_bots().len(), 1);
+    let reasons = world.query("select string_agg(event_id || ': ' || reason, '; ' order by reason) from unreadable_events").await;
+    assert!(reasons.contains(&events[0].to_string()) && reasons.contains(&events[1].to_string()), "{reasons}");
+    assert!(!reasons.contains("secret-value"), "the reason quotes no value: {reasons}");
+
+    for event in &events {
+        world.sim.override_event(*event, None);
+    }
+    world.advance(TimeDelta::seconds(1));
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 4);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_odd_but_usable_gets_its_bot() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 8);
+    let raw = |event: &mut Value, raw: &str| event["raw"] = serde_json::from_str(raw).unwrap();
+    world.sim.override_event_json(events[0], |event| raw(event, r#"{"summary":"NUL \u0000 in it"}"#));
+    world.sim.override_event_json(events[1], |event| event["platform_id"] = json!("NUL \0 in it"));
+    world.sim.override_event_json(events[2], |event| event["raw"] = json!("no object"));
+    world.sim.override_event_json(events[3], |event| event["meeting_platform"] = json!("hologram"));
+    world.sim.override_event_json(events[4], |event| event["platform"] = json!("carrier_pigeon"));
+    world.sim.override_event_json(events[5], |event| event["raw"]["status"] = json!({"deep": [[[[]]]]}));
+    let text = world.sim.event(events[6]).unwrap().to_string();
+    let surrogate = text.replacen(r#""summary":""#, r#""summary":"\ud800 "#, 1);
+    assert_ne!(surrogate, text);
+    world.sim.override_event(events[6], Some(surrogate));
+    let nested = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+    let text = world.sim.event(events[7]).unwrap().to_string();
+    let nested = text.replacen(r#""raw":{"#, &format!(r#""raw":{{"nested":{nested},"#), 1);
+    assert_ne!(nested, text);
+    world.sim.override_event(events[7], Some(nested));
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "8");
+    assert_eq!(world.sim.live_bots().len(), 8);
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_database_refuses_hides_no_other() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 3);
+    world.execute("alter table events add constraint no_poison check (meeting_url not like '%/j/1')").await;
+    world.settle().await;
+    world.assert_no_bot(events[1]);
+    assert_eq!(world.sim.live_bots().len(), 2);
+    assert!(world.query("select reason from unreadable_events").await.starts_with("cannot be stored"));
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_page_that_repeats_an_event_is_mirrored() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    let shown = world.sim.event(event).unwrap();
+    let page = json!({"next": null, "previous": null, "results": [shown, shown, shown]});
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Body { status: 200, body: page.to_string() }, 1);
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_unchanged_event_is_neither_written_nor_requested() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 5);
+    world.settle().await;
+    // Bots were scheduled, so what the list shows next was last written with their answers.
+    let versions = "select string_agg(xmin::text, ' ' order by id) from events";
+    let before = world.query(versions).await;
+    world.request_full_sync(calendar).await;
+    assert_eq!(world.take_turns().await, 1, "the calendar's turn, and no event's");
+    assert_eq!(world.query(versions).await, before);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_beyond_the_window_gets_its_bot_when_it_enters() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.sim.create_event(calendar, NewEvent::new("Offsite", world.now() + TimeDelta::days(30), 60).at(LINK));
+    world.settle().await;
+    world.assert_no_bot(event);
+    world.advance(TimeDelta::days(3));
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
