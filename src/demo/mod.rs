@@ -118,16 +118,14 @@ struct Play {
 
 impl Play {
     async fn perform(&mut self, sim: &Sim, args: &DemoArgs, seed: u64) {
-        let ends_at = Instant::now() + Duration::from_secs(args.seconds);
         let mut life = self.open(sim, args, seed).await;
-        self.live(sim, &mut life, ends_at).await;
-        self.check(sim).await;
-        if args.keep_running {
-            loop {
-                self.narrator.tell(Voice::Check, "the calendars live on; Ctrl-C ends the demo");
-                self.live(sim, &mut life, Instant::now() + Duration::from_secs(args.seconds)).await;
-                self.check(sim).await;
+        loop {
+            self.live(sim, &mut life, Duration::from_secs(args.seconds)).await;
+            self.check(sim).await;
+            if !args.keep_running {
+                return;
             }
+            self.narrator.tell(Voice::Check, "the calendars live on; Ctrl-C ends the demo");
         }
     }
 
@@ -142,7 +140,8 @@ impl Play {
     }
 
     /// One happening at a time. Once a calendar is cut off for a while, whatever the seed has in store.
-    async fn live(&mut self, sim: &Sim, life: &mut Life, ends_at: Instant) {
+    async fn live(&mut self, sim: &Sim, life: &mut Life, length: Duration) {
+        let ends_at = Instant::now() + length;
         sim.knobs(|knobs| knobs.webhook_rates = MISHAPS);
         let mut steps = 0;
         while Instant::now() + PACE < ends_at {

@@ -9,6 +9,7 @@
 mod accept;
 mod bots;
 mod calendars;
+mod demo;
 mod failures;
 mod queue;
 mod receive;
