@@ -197,7 +197,7 @@ impl Narrator {
         let Some(meeting) = self.directory.meeting(event, recall) else { return };
         let verdict = if heard.field("plan") == Some("keep") { "keeps its bot" } else { "gets no bot" };
         let reason = reason(heard);
-        let aside = if reason == "the event is deleted" { ", and Recall has removed its bot by itself" } else { "" };
+        let aside = if reason == "the event is deleted" { ", and Recall itself takes away any bot it had" } else { "" };
         self.tell_at(heard.at, Voice::Decision, &format!("{meeting} {verdict}: {reason}{aside}"));
     }
 
