@@ -13,9 +13,9 @@ test: ## run all tests, against a real Postgres
 	cargo test --locked --no-run
 	scripts/with-postgres --fast cargo test --locked
 
-demo: ## watch rollcall serve a simulated Recall; options in ARGS='…'
+demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked
-	scripts/with-postgres cargo run --locked --quiet -- demo $(ARGS)
+	NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --locked --quiet -- demo $(ARGS)
 
 lint: ## check formatting, clippy and docs
 	cargo fmt --check

@@ -90,21 +90,27 @@ impl App {
     /// Serves until told to stop, and then shuts down in order.
     ///
     /// # Errors
-    /// The process cannot go on: a migration failed, or a loop ended.
+    /// The process cannot go on; see [`App::failed`].
     pub async fn run(mut self, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::select! {
             () = told_to_stop => {}
-            ended = &mut self.working => {
-                ended.context("the worker ended")??;
-                anyhow::bail!("the worker ended");
-            }
-            ended = &mut self.serving => {
-                ended.context("the receiver ended")?.context("the receiver ended")?;
-                anyhow::bail!("the receiver ended");
-            }
+            error = self.failed() => return Err(error),
         }
         self.stop().await;
         Ok(())
+    }
+
+    /// Waits until the process cannot go on, and says why: a migration failed, or a loop ended.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        let (name, ended) = tokio::select! {
+            ended = &mut self.working => ("worker", ended),
+            ended = &mut self.serving => ("receiver", ended.map(|served| served.map_err(anyhow::Error::new))),
+        };
+        match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => anyhow::anyhow!("the {name} ended"),
+            Err(error) => anyhow::Error::new(error).context(format!("the {name} ended")),
+        }
     }
 
     /// Shuts down in order, within 10 s.

@@ -9,7 +9,14 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use rollcall::{app::App, clock::Clock, config::Config, telemetry};
+use rollcall::{
+    app::App,
+    clock::Clock,
+    config::Config,
+    demo,
+    sim::command::{self, SimArgs},
+    telemetry,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Receives Recall.ai Calendar V2 webhooks and keeps exactly one bot on every meeting that should have one.
@@ -26,12 +33,18 @@ enum Command {
     Serve,
     /// Ask the rollcall on this machine (LISTEN_ADDR or PORT) whether it is alive. For a container's health check.
     Healthcheck,
+    /// Play living calendars and a simulated Recall around the real service, and check the bots. Needs DATABASE_URL alone.
+    Demo(demo::DemoArgs),
+    /// Serve a simulated Recall, for tests and for trying things out. Needs no database.
+    Sim(SimArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve => serve(),
         Command::Healthcheck => healthcheck(),
+        Command::Demo(args) => play(&args),
+        Command::Sim(args) => simulate(args),
     }
 }
 
@@ -52,6 +65,26 @@ fn serve() -> ExitCode {
     }
 }
 
+/// 0: the bots are as they should be, 1: they are not, 2: the demo cannot start, 130: interrupted before it knew.
+fn play(args: &demo::DemoArgs) -> ExitCode {
+    match in_runtime(demo::run(args)) {
+        Ok(demo::Ending::Agreed) => ExitCode::SUCCESS,
+        Ok(demo::Ending::Differed) => ExitCode::from(1),
+        Ok(demo::Ending::Unchecked) => ExitCode::from(130),
+        Err(error) => fail(2, &format!("{error:#}")),
+    }
+}
+
+fn simulate(args: SimArgs) -> ExitCode {
+    if let Err(error) = telemetry::init_logging() {
+        return fail(2, &error.to_string());
+    }
+    match in_runtime(async { Ok(command::run(args).await?) }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
 async fn run(config: Config) -> anyhow::Result<()> {
     // Registered before anything is started: a signal from here on is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -66,7 +99,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     app.run(told_to_stop).await
 }
 
-fn in_runtime(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn in_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();

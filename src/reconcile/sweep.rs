@@ -73,7 +73,14 @@ impl Reconciler {
         let woken = queue::wake_parked_events(&mut *tx, now).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
-        tracing::info!(listed = progress.calendars, changed = progress.changed, requested, undecided, woken, "sweep done");
+        tracing::info!(
+            listed = progress.calendars,
+            changed = progress.changed,
+            requested,
+            undecided,
+            woken,
+            "sweep done"
+        );
         let jittered = self.sweep_interval.mul_f64(0.9 + 0.2 * fastrand::f64());
         Ok(Outcome::ComesBack(now + TimeDelta::from_std(jittered).unwrap_or(interval)))
     }

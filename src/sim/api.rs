@@ -57,9 +57,7 @@ pub(crate) async fn answer(
         let bytes = to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
         carry_out(&shared, &line, &parts, &bytes).await
     });
-    let answer = carried
-        .await
-        .unwrap_or_else(|_| Answer::coded(500, "error", "The simulator failed."));
+    let answer = carried.await.unwrap_or_else(|_| Answer::coded(500, "error", "The simulator failed."));
     let mut response = Response::builder().status(answer.status);
     for (name, value) in answer.headers {
         response = response.header(name, value);
@@ -89,10 +87,7 @@ async fn carry_out(shared: &Arc<Shared>, line: &Line, parts: &Parts, bytes: &[u8
 
 fn receive(parts: &Parts, bytes: &[u8]) -> Received {
     let header = |name: &str| parts.headers.get(name)?.to_str().ok().map(str::to_owned);
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     Received {
         route: route::find(&parts.method, parts.uri.path()),
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -135,11 +130,7 @@ fn admit(
     let names_localhost = String::from_utf8_lossy(bytes).contains("localhost");
     let has_body_on_get = parts.method == http::Method::GET && !bytes.is_empty();
     if has_body_on_get || (knobs.block_localhost && names_localhost) {
-        return refuse(Answer::coded(
-            403,
-            "request_blocked",
-            "The request was blocked.",
-        ));
+        return refuse(Answer::coded(403, "request_blocked", "The request was blocked."));
     }
     if let Err(refusal) = check_key(parts, &shared.api_key) {
         return refuse(refusal);
@@ -151,17 +142,12 @@ fn admit(
         let throttled = Answer::status(429).with("retry-after", &secs.to_string());
         return refuse(throttled);
     }
-    Ok(world
-        .faults
-        .take(received.route.endpoint, &knobs.call_rates, &mut world.rng))
+    Ok(world.faults.take(received.route.endpoint, &knobs.call_rates, &mut world.rng))
 }
 
 /// `Token <key>` or the bare key \[C\].
 fn check_key(parts: &Parts, key: &str) -> Result<(), Answer> {
-    let header = parts
-        .headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok());
+    let header = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     let Some(header) = header else {
         let detail = "Authentication credentials were not provided.";
         return Err(Answer::coded(401, "not_authenticated", detail));
@@ -175,12 +161,7 @@ fn check_key(parts: &Parts, key: &str) -> Result<(), Answer> {
 }
 
 /// Carries an admitted call out. `None`: the connection is closed unanswered.
-async fn act(
-    shared: &Arc<Shared>,
-    line: &Line,
-    received: &Received,
-    fault: Option<Fault>,
-) -> Option<Answer> {
+async fn act(shared: &Arc<Shared>, line: &Line, received: &Received, fault: Option<Fault>) -> Option<Answer> {
     let shape = shared.with(|world, _| world.workspace.knobs.error_shape);
     let _hold = match Hold::take(shared, received) {
         Ok(hold) => hold,
@@ -219,12 +200,7 @@ async fn act(
 const WRONG_SHAPE: &str = r#"[{"unexpected":true}]"#;
 
 /// Carries the call itself out.
-fn call(
-    world: &mut World,
-    received: &Received,
-    fault: Option<&Fault>,
-    now: DateTime<Utc>,
-) -> Answer {
+fn call(world: &mut World, received: &Received, fault: Option<&Fault>, now: DateTime<Utc>) -> Answer {
     match received.route.endpoint {
         Endpoint::CreateCalendar => calendars::create(world, received, now),
         Endpoint::ListCalendars => calendars::list(world, received, fault),
@@ -258,10 +234,7 @@ impl Hold {
                 return Err(Answer::status(409));
             }
             world.held_keys.extend(keys.iter().cloned());
-            Ok(Self {
-                shared: Arc::clone(shared),
-                keys,
-            })
+            Ok(Self { shared: Arc::clone(shared), keys })
         })
     }
 }
@@ -269,23 +242,17 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         let keys = std::mem::take(&mut self.keys);
-        self.shared
-            .with(|world, _| world.held_keys.retain(|held| !keys.contains(held)));
+        self.shared.with(|world, _| world.held_keys.retain(|held| !keys.contains(held)));
     }
 }
 
 fn keys_of(world: &World, received: &Received) -> Vec<String> {
     let bot_key = match received.route.endpoint {
-        Endpoint::ScheduleBot => received.body["deduplication_key"]
-            .as_str()
-            .map(str::to_owned),
+        Endpoint::ScheduleBot => received.body["deduplication_key"].as_str().map(str::to_owned),
         Endpoint::DeleteBot => received.route.id.and_then(|id| world.workspace.key_of(id)),
         _ => None,
     };
-    let idempotency_key = received
-        .idempotency_key
-        .as_ref()
-        .map(|key| reply::name(received, key));
+    let idempotency_key = received.idempotency_key.as_ref().map(|key| reply::name(received, key));
     let bot_key = bot_key.map(|key| format!("key {key}"));
     bot_key.into_iter().chain(idempotency_key).collect()
 }

@@ -41,20 +41,12 @@ impl CallLog {
     /// Writes the call down and returns its number.
     pub(crate) fn add(&mut self, call: Call) -> u64 {
         self.last_number += 1;
-        self.calls.push(Call {
-            number: self.last_number,
-            ..call
-        });
+        self.calls.push(Call { number: self.last_number, ..call });
         self.last_number
     }
 
     pub(crate) fn set_status(&mut self, number: u64, status: u16) {
-        if let Some(call) = self
-            .calls
-            .iter_mut()
-            .rev()
-            .find(|call| call.number == number)
-        {
+        if let Some(call) = self.calls.iter_mut().rev().find(|call| call.number == number) {
             call.status = status;
         }
     }

@@ -28,17 +28,13 @@ impl SimClock {
     }
 
     fn new(set_to: Option<DateTime<Utc>>) -> Self {
-        Self {
-            set_to: Arc::new(Mutex::new(set_to)),
-            moved: watch::Sender::new(()),
-        }
+        Self { set_to: Arc::new(Mutex::new(set_to)), moved: watch::Sender::new(()) }
     }
 
     /// The time, to the microsecond, which is the precision the API shows.
     pub fn now(&self) -> DateTime<Utc> {
         let now = self.lock().unwrap_or_else(machine_now);
-        now.duration_trunc(TimeDelta::microseconds(1))
-            .unwrap_or(now)
+        now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now)
     }
 
     /// Whether the time stands still until [`set`](Self::set) or [`advance`](Self::advance).
@@ -74,10 +70,7 @@ impl Default for SimClock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the simulator reads the machine's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place where the simulator reads the machine's clock")]
 fn machine_now() -> DateTime<Utc> {
     Utc::now()
 }

@@ -47,10 +47,7 @@ impl SimArgs {
             api_key: self.api_key.clone(),
             endpoints: vec![WebhookEndpoint::new(self.webhook_url.as_deref(), &secrets)],
             listen: self.listen,
-            knobs: Knobs {
-                page_size: self.page_size,
-                ..Knobs::default()
-            },
+            knobs: Knobs { page_size: self.page_size, ..Knobs::default() },
             seed: self.seed,
             delivery: Delivery::Live,
             speed: self.speed,
@@ -66,10 +63,7 @@ impl SimArgs {
 /// When the address cannot be listened on, or a secret cannot sign.
 pub async fn run(args: SimArgs) -> Result<(), StartError> {
     let sim = Sim::start(args.config()).await?;
-    tracing::info!(
-        url = sim.base_url(),
-        "the simulated Recall listens; GET /sim/ lists what it can be told"
-    );
+    tracing::info!(url = sim.base_url(), "the simulated Recall listens; GET /sim/ lists what it can be told");
     tokio::select! {
         () = live(&sim, &args) => {}
         _ = tokio::signal::ctrl_c() => {}
@@ -108,18 +102,9 @@ mod tests {
 
     #[test]
     fn arguments_become_the_configuration() {
-        let program = Program::parse_from([
-            "sim",
-            "--page-size",
-            "2",
-            "--webhook-url",
-            "http://127.0.0.1:1/hook",
-        ]);
+        let program = Program::parse_from(["sim", "--page-size", "2", "--webhook-url", "http://127.0.0.1:1/hook"]);
         let config = program.args.config();
         assert_eq!((config.listen.port(), config.knobs.page_size), (4010, 2));
-        assert_eq!(
-            config.endpoints[0],
-            WebhookEndpoint::new(Some("http://127.0.0.1:1/hook"), &[DEFAULT_SECRET])
-        );
+        assert_eq!(config.endpoints[0], WebhookEndpoint::new(Some("http://127.0.0.1:1/hook"), &[DEFAULT_SECRET]));
     }
 }

@@ -255,14 +255,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            list_calendars: 60,
-            list_events: 60,
-            lists_shared: false,
-            others: 300,
-            schedule: 600,
-            delete: 600,
-        }
+        Self { list_calendars: 60, list_events: 60, lists_shared: false, others: 300, schedule: 600, delete: 600 }
     }
 }
 

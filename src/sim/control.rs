@@ -61,29 +61,15 @@ Time
 
 pub(super) fn router(recall: Recall) -> Router {
     let told = Router::new()
-        .route(
-            "/calendars",
-            get(inspect::calendars).post(calendars::connect),
-        )
+        .route("/calendars", get(inspect::calendars).post(calendars::connect))
         .route("/calendars/{id}", delete(calendars::delete))
-        .route(
-            "/calendars/{id}/events",
-            get(inspect::events).post(calendars::create_events),
-        )
+        .route("/calendars/{id}/events", get(inspect::events).post(calendars::create_events))
         .route("/calendars/{id}/{change}", post(calendars::change))
         .route("/meetings", post(calendars::same_meeting))
         .route("/events", post(calendars::insert_printed))
-        .route(
-            "/events/{id}",
-            get(inspect::event)
-                .patch(calendars::edit_event)
-                .delete(calendars::delete_event),
-        )
+        .route("/events/{id}", get(inspect::event).patch(calendars::edit_event).delete(calendars::delete_event))
         .route("/events/{id}/bots", get(inspect::bots_of))
-        .route(
-            "/events/{id}/override",
-            put(trouble::show).delete(trouble::show_again),
-        )
+        .route("/events/{id}/override", put(trouble::show).delete(trouble::show_again))
         .route("/events/{id}/{change}", post(calendars::change_event))
         .route("/bots", get(inspect::live_bots))
         .route("/bots/all", get(inspect::all_bots))
@@ -95,18 +81,13 @@ pub(super) fn router(recall: Recall) -> Router {
         .route("/webhooks/{id}/replay", post(trouble::replay))
         .route("/knobs", get(trouble::knobs).patch(trouble::turn_knobs))
         .route("/limits", put(trouble::limits))
-        .route(
-            "/faults",
-            post(trouble::fail_next).delete(trouble::clear_faults),
-        )
+        .route("/faults", post(trouble::fail_next).delete(trouble::clear_faults))
         .route("/release", post(trouble::release))
         .route("/endpoint", put(trouble::endpoint))
         .route("/endpoint/enable", post(trouble::enable_endpoint))
         .route("/clock", get(trouble::clock).put(trouble::set_clock))
         .with_state(recall);
-    Router::new()
-        .route("/sim/", get(async || ROUTES))
-        .nest("/sim", told)
+    Router::new().route("/sim/", get(async || ROUTES)).nest("/sim", told)
 }
 
 /// Why the control plane does not do what it is told.

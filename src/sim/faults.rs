@@ -103,15 +103,8 @@ impl Faults {
     }
 
     /// The fault for a call to `endpoint`, if it shall have one.
-    pub(crate) fn take(
-        &mut self,
-        endpoint: Endpoint,
-        rates: &CallRates,
-        rng: &mut fastrand::Rng,
-    ) -> Option<Fault> {
-        self.pop(endpoint)
-            .or_else(|| self.pop(Endpoint::Any))
-            .or_else(|| draw(endpoint, rates, rng))
+    pub(crate) fn take(&mut self, endpoint: Endpoint, rates: &CallRates, rng: &mut fastrand::Rng) -> Option<Fault> {
+        self.pop(endpoint).or_else(|| self.pop(Endpoint::Any)).or_else(|| draw(endpoint, rates, rng))
     }
 
     fn pop(&mut self, endpoint: Endpoint) -> Option<Fault> {
@@ -126,10 +119,7 @@ fn draw(endpoint: Endpoint, rates: &CallRates, rng: &mut fastrand::Rng) -> Optio
         return Some(Fault::Status(status));
     }
     if rng.f64() < rates.throttle {
-        return Some(Fault::RetryAfter {
-            status: 429,
-            secs: 1,
-        });
+        return Some(Fault::RetryAfter { status: 429, secs: 1 });
     }
     if is_bot_call && rng.f64() < rates.conflict {
         return Some(Fault::Status(409));
@@ -152,30 +142,18 @@ mod tests {
         faults.queue(Endpoint::ScheduleBot, Fault::Status(500), 2);
         faults.queue(Endpoint::Any, Fault::Drop, 1);
 
-        assert_eq!(
-            faults.take(Endpoint::ListEvents, &rates, &mut rng),
-            Some(Fault::Drop)
-        );
+        assert_eq!(faults.take(Endpoint::ListEvents, &rates, &mut rng), Some(Fault::Drop));
         for _ in 0..2 {
-            assert_eq!(
-                faults.take(Endpoint::ScheduleBot, &rates, &mut rng),
-                Some(Fault::Status(500))
-            );
+            assert_eq!(faults.take(Endpoint::ScheduleBot, &rates, &mut rng), Some(Fault::Status(500)));
         }
         assert_eq!(faults.take(Endpoint::ScheduleBot, &rates, &mut rng), None);
     }
 
     #[test]
     fn only_bot_calls_conflict() {
-        let rates = CallRates {
-            conflict: 1.0,
-            ..CallRates::default()
-        };
+        let rates = CallRates { conflict: 1.0, ..CallRates::default() };
         let mut rng = fastrand::Rng::with_seed(1);
-        assert_eq!(
-            draw(Endpoint::ScheduleBot, &rates, &mut rng),
-            Some(Fault::Status(409))
-        );
+        assert_eq!(draw(Endpoint::ScheduleBot, &rates, &mut rng), Some(Fault::Status(409)));
         assert_eq!(draw(Endpoint::RetrieveEvent, &rates, &mut rng), None);
     }
 }

@@ -89,14 +89,8 @@ const KINDS: [(Kind, u32); 11] = [
 impl Life {
     /// Connects `calendars` calendars with a few meetings each.
     pub fn start(sim: &Recall, calendars: usize, seed: u64, now: DateTime<Utc>) -> Self {
-        let owners = (0..calendars.max(1))
-            .map(|number| connect(sim, number))
-            .collect();
-        let mut life = Self {
-            owners,
-            meetings: Vec::new(),
-            rng: fastrand::Rng::with_seed(seed),
-        };
+        let owners = (0..calendars.max(1)).map(|number| connect(sim, number)).collect();
+        let mut life = Self { owners, meetings: Vec::new(), rng: fastrand::Rng::with_seed(seed) };
         for _ in 0..FIRST_MEETINGS * calendars {
             life.create(sim, now);
         }
@@ -106,6 +100,11 @@ impl Life {
     /// The calendars it looks after.
     pub fn calendars(&self) -> Vec<Uuid> {
         self.owners.iter().map(|owner| owner.calendar).collect()
+    }
+
+    /// The first name of each calendar's owner.
+    pub fn owners(&self) -> impl Iterator<Item = (Uuid, &str)> {
+        self.owners.iter().map(|owner| (owner.calendar, owner.name.as_str()))
     }
 
     /// Makes one thing happen.
@@ -134,9 +133,7 @@ impl Life {
 
     fn happen(&mut self, kind: Kind, sim: &Recall, now: DateTime<Utc>) -> Option<Happening> {
         match kind {
-            Kind::Create if self.meetings.len() < MEETINGS_EACH * self.owners.len() => {
-                Some(self.create(sim, now))
-            }
+            Kind::Create if self.meetings.len() < MEETINGS_EACH * self.owners.len() => Some(self.create(sim, now)),
             Kind::Create => self.delete(sim),
             Kind::Move => self.move_one(sim, now),
             Kind::Relink => self.relink(sim),
@@ -158,11 +155,7 @@ impl Life {
     }
 
     fn pick(&mut self, which: impl Fn(&Meeting) -> bool) -> Option<usize> {
-        let fitting = self
-            .meetings
-            .iter()
-            .enumerate()
-            .filter(|(_, meeting)| which(meeting));
+        let fitting = self.meetings.iter().enumerate().filter(|(_, meeting)| which(meeting));
         let fitting: Vec<_> = fitting.map(|(at, _)| at).collect();
         self.rng.choice(&fitting).copied()
     }
@@ -186,38 +179,21 @@ impl Life {
 
     fn say_of_any(&mut self, what: &str) -> Happening {
         let calendar_id = self.owners[self.rng.usize(..self.owners.len())].calendar;
-        Happening {
-            sentence: format!("On the wire: {what}"),
-            calendar_id,
-            event_id: None,
-        }
+        Happening { sentence: format!("On the wire: {what}"), calendar_id, event_id: None }
     }
 }
 
 impl Owner {
     fn say(&self, what: &str) -> Happening {
         let sentence = format!("{}'s calendar {what}", self.name);
-        Happening {
-            sentence,
-            calendar_id: self.calendar,
-            event_id: None,
-        }
+        Happening { sentence, calendar_id: self.calendar, event_id: None }
     }
 }
 
 fn connect(sim: &Recall, number: usize) -> Owner {
     let (name, email) = cast::owner(number);
-    let new = if number % 3 == 2 {
-        NewCalendar::outlook(&email)
-    } else {
-        NewCalendar::google(&email)
-    };
-    Owner {
-        name,
-        email,
-        calendar: sim.connect_calendar(new),
-        is_connected: true,
-    }
+    let new = if number % 3 == 2 { NewCalendar::outlook(&email) } else { NewCalendar::google(&email) };
+    Owner { name, email, calendar: sim.connect_calendar(new), is_connected: true }
 }
 
 #[cfg(test)]
@@ -229,12 +205,7 @@ mod tests {
 
     async fn live(seed: u64) -> (Vec<String>, usize) {
         let clock = SimClock::manual("2026-01-20T09:00:00Z".parse().unwrap());
-        let sim = Sim::start(SimConfig {
-            clock: clock.clone(),
-            ..SimConfig::default()
-        })
-        .await
-        .unwrap();
+        let sim = Sim::start(SimConfig { clock: clock.clone(), ..SimConfig::default() }).await.unwrap();
         let mut life = Life::start(&sim, 5, seed, clock.now());
         let story = (0..300).map(|_| {
             let now = clock.advance(TimeDelta::minutes(2));
@@ -264,10 +235,7 @@ mod tests {
             "twice",
             ", with ",
         ] {
-            assert!(
-                story.iter().any(|sentence| sentence.contains(word)),
-                "{word}: {story:#?}"
-            );
+            assert!(story.iter().any(|sentence| sentence.contains(word)), "{word}: {story:#?}");
         }
     }
 }

@@ -18,10 +18,7 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            admitted: HashMap::new(),
-        }
+        Self { limits, admitted: HashMap::new() }
     }
 
     /// Counts the call, or says in how many whole seconds the next would be let in.
@@ -46,9 +43,7 @@ impl Limiter {
     fn bucket(&self, endpoint: Endpoint) -> (Endpoint, u32) {
         let limits = &self.limits;
         match endpoint {
-            Endpoint::ListCalendars if limits.lists_shared => {
-                (Endpoint::ListEvents, limits.list_events)
-            }
+            Endpoint::ListCalendars if limits.lists_shared => (Endpoint::ListEvents, limits.list_events),
             Endpoint::ListCalendars => (endpoint, limits.list_calendars),
             Endpoint::ListEvents => (endpoint, limits.list_events),
             Endpoint::ScheduleBot => (endpoint, limits.schedule),
@@ -73,10 +68,7 @@ mod tests {
     #[test]
     fn the_window_slides() {
         let start: DateTime<Utc> = "2026-01-20T09:00:00Z".parse().unwrap();
-        let mut limiter = Limiter::new(Limits {
-            list_events: 2,
-            ..Limits::default()
-        });
+        let mut limiter = Limiter::new(Limits { list_events: 2, ..Limits::default() });
         let at = |secs| start + TimeDelta::seconds(secs);
         assert_eq!(limiter.admit(Endpoint::ListEvents, at(0)), Ok(()));
         assert_eq!(limiter.admit(Endpoint::ListEvents, at(30)), Ok(()));

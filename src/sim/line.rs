@@ -51,13 +51,7 @@ impl Listener for Lines {
 
     async fn accept(&mut self) -> (Wire, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        (
-            Wire {
-                stream,
-                line: Line::default(),
-            },
-            address,
-        )
+        (Wire { stream, line: Line::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -72,21 +66,13 @@ impl Connected<IncomingStream<'_, Lines>> for Line {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.line.0.load(Ordering::SeqCst) {
             CUT => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             CUT_IN_BODY => {
@@ -110,10 +96,7 @@ impl AsyncWrite for Wire {
 
 /// The head and half of what follows it; at least a byte less than all, and at least one.
 fn half_of_body(bytes: &[u8]) -> &[u8] {
-    let head = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map_or(0, |at| at + 4);
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
     let sent = head + (bytes.len() - head) / 2;
     &bytes[..sent.max(1).min(bytes.len())]
 }

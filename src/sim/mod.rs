@@ -59,8 +59,8 @@ use uuid::Uuid;
 pub use calls::Call;
 pub use clock::SimClock;
 pub use config::{
-    CallRates, DEFAULT_API_KEY, DEFAULT_SECRET, Delivery, ErrorShape, HeaderFamily, Knobs, Limits,
-    SimConfig, WebhookEndpoint, WebhookRates,
+    CallRates, DEFAULT_API_KEY, DEFAULT_SECRET, Delivery, ErrorShape, HeaderFamily, Knobs, Limits, SimConfig,
+    WebhookEndpoint, WebhookRates,
 };
 pub use faults::{Endpoint, Fault};
 pub use life::{Happening, Life};
@@ -98,12 +98,7 @@ impl NewCalendar {
     }
 
     fn on(platform: Platform, email: &str) -> Self {
-        Self {
-            platform,
-            email: email.to_owned(),
-            metadata: BTreeMap::new(),
-            webhook_url: None,
-        }
+        Self { platform, email: email.to_owned(), metadata: BTreeMap::new(), webhook_url: None }
     }
 }
 
@@ -154,10 +149,7 @@ impl Sim {
     ///
     /// When the address cannot be listened on, or a secret cannot sign.
     pub async fn start(config: SimConfig) -> Result<Self, StartError> {
-        let mut secrets = config
-            .endpoints
-            .iter()
-            .flat_map(|endpoint| &endpoint.secrets);
+        let mut secrets = config.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
         if secrets.any(|secret| svix::webhooks::Webhook::new(secret).is_err()) {
             return Err(StartError::Secret);
         }
@@ -180,12 +172,7 @@ impl Sim {
             Delivery::Manual => None,
             Delivery::Live => Some(tokio::spawn(sender::live(Arc::clone(&shared)))),
         };
-        Ok(Self {
-            recall: Recall { shared },
-            stopping,
-            serving,
-            sending,
-        })
+        Ok(Self { recall: Recall { shared }, stopping, serving, sending })
     }
 
     /// Stops listening and waits until what is open is closed; calls that hang are let go.
@@ -249,22 +236,14 @@ impl Recall {
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let control = control::router(Recall {
-        shared: Arc::clone(&shared),
-    });
-    let app = Router::new()
-        .fallback(api::answer)
-        .with_state(shared)
-        .merge(control);
+    let control = control::router(Recall { shared: Arc::clone(&shared) });
+    let app = Router::new().fallback(api::answer).with_state(shared).merge(control);
     let app = app.into_make_service_with_connect_info::<Line>();
     let stopped = async move {
         // An error means that the simulator was dropped.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    if let Err(error) = axum::serve(Lines(listener), app)
-        .with_graceful_shutdown(stopped)
-        .await
-    {
+    if let Err(error) = axum::serve(Lines(listener), app).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "the simulator stopped serving");
     }
 }

@@ -145,8 +145,7 @@ impl Workspace {
     }
 
     fn notify_update(&mut self, calendar_id: Uuid) {
-        let body =
-            format!(r#"{{"event":"calendar.update","data":{{"calendar_id":"{calendar_id}"}}}}"#);
+        let body = format!(r#"{{"event":"calendar.update","data":{{"calendar_id":"{calendar_id}"}}}}"#);
         self.notify_calendar("calendar.update", calendar_id, &body);
     }
 

@@ -66,11 +66,7 @@ impl Outbox {
     }
 
     pub(crate) fn set_endpoints(&mut self, endpoints: Vec<WebhookEndpoint>) {
-        let place = |endpoint| Place {
-            endpoint,
-            failing_since: None,
-            is_disabled: false,
-        };
+        let place = |endpoint| Place { endpoint, failing_since: None, is_disabled: false };
         self.places = endpoints.into_iter().map(place).collect();
     }
 
@@ -108,20 +104,13 @@ impl Outbox {
     }
 
     /// Queues a message for each endpoint subscribed to the topic, and for the calendar's own URL. Returns the first's id.
-    pub(crate) fn queue_notice(
-        &mut self,
-        notice: &Notice,
-        knobs: &Knobs,
-        now: DateTime<Utc>,
-    ) -> String {
+    pub(crate) fn queue_notice(&mut self, notice: &Notice, knobs: &Knobs, now: DateTime<Utc>) -> String {
         let subscribed = |place: &Place| match &place.endpoint.topics {
             Some(topics) => topics.contains(&notice.topic),
             None => true,
         };
-        let mut routes: Vec<_> = (0..self.places.len())
-            .filter(|index| subscribed(&self.places[*index]))
-            .map(Route::Endpoint)
-            .collect();
+        let mut routes: Vec<_> =
+            (0..self.places.len()).filter(|index| subscribed(&self.places[*index])).map(Route::Endpoint).collect();
         routes.extend(notice.direct_url.clone().map(Route::Direct));
         let id = self.new_id();
         for route in routes {
@@ -176,10 +165,7 @@ impl Outbox {
 
     fn refuses(&self, route: &Route) -> bool {
         match route {
-            Route::Endpoint(index) => self
-                .places
-                .get(*index)
-                .is_none_or(|place| place.is_disabled),
+            Route::Endpoint(index) => self.places.get(*index).is_none_or(|place| place.is_disabled),
             Route::Direct(_) => false,
         }
     }
@@ -218,13 +204,7 @@ impl Outbox {
         let headers = if knobs.unsigned {
             Vec::new()
         } else {
-            signature_headers(
-                secrets,
-                &message.id,
-                timestamp,
-                &message.body,
-                knobs.header_family,
-            )
+            signature_headers(secrets, &message.id, timestamp, &message.body, knobs.header_family)
         };
         let attempt = Attempt {
             message_id: message.id.clone(),
@@ -235,12 +215,7 @@ impl Outbox {
             status: None,
             error: None,
         };
-        Some(Outgoing {
-            index,
-            attempt,
-            headers,
-            body: message.body.clone(),
-        })
+        Some(Outgoing { index, attempt, headers, body: message.body.clone() })
     }
 
     /// Settles an attempt: delivered, tried again later, or given up.
@@ -292,10 +267,7 @@ impl Outbox {
     pub(crate) fn next_due(&self) -> Option<DateTime<Utc>> {
         let has_place = |message: &&Message| match &message.route {
             Route::Direct(_) => true,
-            Route::Endpoint(index) => self
-                .places
-                .get(*index)
-                .is_some_and(|place| place.endpoint.url.is_some()),
+            Route::Endpoint(index) => self.places.get(*index).is_some_and(|place| place.endpoint.url.is_some()),
         };
         let pending = self.queue.iter().map(|index| &self.messages[*index]);
         pending
@@ -306,10 +278,7 @@ impl Outbox {
     }
 
     pub(crate) fn pending(&self) -> Vec<Message> {
-        self.queue
-            .iter()
-            .map(|index| self.messages[*index].clone())
-            .collect()
+        self.queue.iter().map(|index| self.messages[*index].clone()).collect()
     }
 
     pub(crate) fn all(&self) -> &[Message] {

@@ -22,9 +22,7 @@ impl Recall {
             metadata: Some(metadata_json(&new.metadata)),
             ..CalendarChange::default()
         };
-        self.change(|workspace, now| {
-            workspace.create_calendar(new.platform, Some(new.email), change, now)
-        })
+        self.change(|workspace, now| workspace.create_calendar(new.platform, Some(new.email), change, now))
     }
 
     /// The grant is revoked at the provider: the calendar is disconnected and an empty PATCH does not help.
@@ -51,9 +49,7 @@ impl Recall {
     /// As DELETE by the API: events are not found any more, bots go, and no webhook is sent.
     pub fn delete_calendar(&self, calendar: Uuid) {
         self.on_calendar(calendar, |workspace, now| {
-            workspace
-                .delete_calendar(calendar, now)
-                .expect("it was just looked up");
+            workspace.delete_calendar(calendar, now).expect("it was just looked up");
         });
     }
 
@@ -64,23 +60,15 @@ impl Recall {
 
     /// Several events at once: one `updated_at`, one webhook.
     pub fn create_events(&self, calendar: Uuid, new: Vec<NewEvent>) -> Vec<Uuid> {
-        self.on_calendar(calendar, |workspace, now| {
-            workspace.create_events(calendar, new, now)
-        })
+        self.on_calendar(calendar, |workspace, now| workspace.create_events(calendar, new, now))
     }
 
     /// The same meeting on several calendars: one `ical_uid`, an event each, in the order of `calendars`.
     pub fn same_meeting_on(&self, calendars: &[Uuid], new: &NewEvent) -> Vec<Uuid> {
-        let shared_uid = format!(
-            "{}@meetings.test",
-            self.change(|workspace, _| workspace.new_token(26))
-        );
+        let shared_uid = format!("{}@meetings.test", self.change(|workspace, _| workspace.new_token(26)));
         let mut copy = new.clone();
         copy.ical_uid.get_or_insert(shared_uid);
-        calendars
-            .iter()
-            .map(|calendar| self.create_event(*calendar, copy.clone()))
-            .collect()
+        calendars.iter().map(|calendar| self.create_event(*calendar, copy.clone())).collect()
     }
 
     /// A printed CalendarEvent, shown as it is until its first edit; its calendar and bots are made if need be. Sends
@@ -173,25 +161,18 @@ impl Recall {
     }
 
     fn change<T>(&self, act: impl FnOnce(&mut Workspace, DateTime<Utc>) -> T) -> T {
-        self.shared
-            .with(|world: &mut World, now| act(&mut world.workspace, now))
+        self.shared.with(|world: &mut World, now| act(&mut world.workspace, now))
     }
 
     #[track_caller]
-    fn on_calendar<T>(
-        &self,
-        calendar: Uuid,
-        act: impl FnOnce(&mut Workspace, DateTime<Utc>) -> T,
-    ) -> T {
-        self.find_calendar(calendar)
-            .expect("the test names a calendar that it made");
+    fn on_calendar<T>(&self, calendar: Uuid, act: impl FnOnce(&mut Workspace, DateTime<Utc>) -> T) -> T {
+        self.find_calendar(calendar).expect("the test names a calendar that it made");
         self.change(act)
     }
 
     #[track_caller]
     fn on_event<T>(&self, event: Uuid, act: impl FnOnce(&mut Workspace, DateTime<Utc>) -> T) -> T {
-        self.find_event(event)
-            .expect("the test names an event that it made");
+        self.find_event(event).expect("the test names an event that it made");
         self.change(act)
     }
 }

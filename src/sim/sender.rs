@@ -67,20 +67,12 @@ fn take_due(shared: &Arc<Shared>) -> (Vec<Outgoing>, usize) {
 async fn deliver(shared: &Arc<Shared>, outgoing: Outgoing) -> Attempt {
     let timeout_ms = shared.with(|world, _| world.workspace.knobs.webhook_timeout_ms);
     let (status, error) = post(shared, &outgoing, Duration::from_millis(timeout_ms)).await;
-    let attempt = Attempt {
-        status,
-        error,
-        ..outgoing.attempt
-    };
+    let attempt = Attempt { status, error, ..outgoing.attempt };
     shared.with(|world, now| world.outbox.record(outgoing.index, attempt.clone(), now));
     attempt
 }
 
-async fn post(
-    shared: &Shared,
-    outgoing: &Outgoing,
-    timeout: Duration,
-) -> (Option<u16>, Option<String>) {
+async fn post(shared: &Shared, outgoing: &Outgoing, timeout: Duration) -> (Option<u16>, Option<String>) {
     let mut request = shared
         .client
         .post(&outgoing.attempt.url)

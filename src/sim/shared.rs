@@ -93,9 +93,7 @@ impl Shared {
             self.changed.notify_one();
         }
         for notice in notices {
-            world
-                .outbox
-                .queue_notice(&notice, &world.workspace.knobs, now);
+            world.outbox.queue_notice(&notice, &world.workspace.knobs, now);
         }
     }
 

@@ -34,12 +34,7 @@ async fn start() -> Sim {
 }
 
 async fn start_with(config: SimConfig) -> Sim {
-    Sim::start(SimConfig {
-        clock: SimClock::manual(morning()),
-        ..config
-    })
-    .await
-    .unwrap()
+    Sim::start(SimConfig { clock: SimClock::manual(morning()), ..config }).await.unwrap()
 }
 
 struct Answer {
@@ -54,17 +49,8 @@ impl Answer {
     }
 }
 
-async fn try_call(
-    sim: &Sim,
-    method: Method,
-    target: &str,
-    body: Option<Value>,
-) -> reqwest::Result<Answer> {
-    let url = if target.starts_with("http") {
-        target.to_owned()
-    } else {
-        sim.base_url() + target
-    };
+async fn try_call(sim: &Sim, method: Method, target: &str, body: Option<Value>) -> reqwest::Result<Answer> {
+    let url = if target.starts_with("http") { target.to_owned() } else { sim.base_url() + target };
     let mut request = sim.shared.client.request(method, url);
     request = request.header("authorization", format!("Token {DEFAULT_API_KEY}"));
     if let Some(body) = body {
@@ -72,11 +58,7 @@ async fn try_call(
     }
     let answer = request.send().await?;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    Ok(Answer {
-        status,
-        headers,
-        text: answer.text().await?,
-    })
+    Ok(Answer { status, headers, text: answer.text().await? })
 }
 
 async fn call(sim: &Sim, method: Method, target: &str, body: Option<Value>) -> Answer {
@@ -107,9 +89,7 @@ impl Receiver {
     async fn start() -> (Self, String) {
         let receiver = Self::default();
         receiver.answer_with(200);
-        let app = Router::new()
-            .route("/hook", post(Self::receive))
-            .with_state(receiver.clone());
+        let app = Router::new().route("/hook", post(Self::receive)).with_state(receiver.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?token=a+b", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -143,9 +123,8 @@ async fn pages_are_walked_by_following_next_verbatim() {
     sim.create_event(bo, sync_meeting(60));
 
     let (mut seen, mut pages) = (Vec::new(), 0);
-    let mut next = Some(format!(
-        "/api/v2/calendar-events/?calendar_id={ada}&updated_at__gte=2026-01-20T09%3A00%3A00%2B00%3A00"
-    ));
+    let mut next =
+        Some(format!("/api/v2/calendar-events/?calendar_id={ada}&updated_at__gte=2026-01-20T09%3A00%3A00%2B00%3A00"));
     while let Some(target) = next {
         let page = get(&sim, &target).await.json();
         for event in page["results"].as_array().unwrap() {
@@ -163,17 +142,8 @@ async fn the_key_is_taken_with_and_without_its_prefix_and_nothing_else_is() {
     let sim = start().await;
     let target = sim.base_url() + "/api/v2/calendars/";
     let client = &sim.shared.client;
-    for (header, status) in [
-        ("Token sim-api-key", 200),
-        ("sim-api-key", 200),
-        ("Token other", 401),
-    ] {
-        let answer = client
-            .get(&target)
-            .header("authorization", header)
-            .send()
-            .await
-            .unwrap();
+    for (header, status) in [("Token sim-api-key", 200), ("sim-api-key", 200), ("Token other", 401)] {
+        let answer = client.get(&target).header("authorization", header).send().await.unwrap();
         assert_eq!(answer.status(), status, "{header}");
     }
     let answer = client.get(&target).send().await.unwrap();
@@ -185,10 +155,7 @@ async fn the_key_is_taken_with_and_without_its_prefix_and_nothing_else_is() {
 async fn a_get_with_a_body_is_blocked() {
     let sim = start().await;
     let answer = call(&sim, Method::GET, "/api/v2/calendars/", Some(Value::Null)).await;
-    assert_eq!(
-        (answer.status, answer.json()["code"].as_str().unwrap()),
-        (403, "request_blocked")
-    );
+    assert_eq!((answer.status, answer.json()["code"].as_str().unwrap()), (403, "request_blocked"));
 }
 
 #[tokio::test]
@@ -199,12 +166,7 @@ async fn the_last_slash_may_be_left_out_unless_strict() {
     assert_eq!(get(&sim, "/api/v2/calendars").await.status, 404);
     assert_eq!(get(&sim, "/api/v2/calendars/").await.status, 200);
     assert_eq!(get(&sim, "/api/v3/calendars/").await.status, 404);
-    assert_eq!(
-        call(&sim, Method::PUT, "/api/v2/calendars/", None)
-            .await
-            .status,
-        405
-    );
+    assert_eq!(call(&sim, Method::PUT, "/api/v2/calendars/", None).await.status, 405);
 }
 
 #[tokio::test]
@@ -214,18 +176,8 @@ async fn lists_are_limited_to_sixty_a_minute_and_say_when_to_return() {
         assert_eq!(get(&sim, "/api/v2/calendar-events/").await.status, 200);
     }
     let refused = get(&sim, "/api/v2/calendar-events/").await;
-    assert_eq!(
-        (
-            refused.status,
-            refused.headers["retry-after"].to_str().unwrap()
-        ),
-        (429, "60")
-    );
-    assert_eq!(
-        get(&sim, "/api/v2/calendars/").await.status,
-        200,
-        "the other list has its own limit"
-    );
+    assert_eq!((refused.status, refused.headers["retry-after"].to_str().unwrap()), (429, "60"));
+    assert_eq!(get(&sim, "/api/v2/calendars/").await.status, 200, "the other list has its own limit");
     sim.clock().advance(TimeDelta::seconds(60));
     assert_eq!(get(&sim, "/api/v2/calendar-events/").await.status, 200);
 }
@@ -238,33 +190,14 @@ async fn a_calendar_made_by_the_api_connects_by_itself_and_shows_its_secrets() {
     let made = call(&sim, Method::POST, "/api/v2/calendars/", Some(body)).await;
     assert_eq!(made.status, 201);
     let made = made.json();
-    assert_eq!(
-        (&made["status"], &made["platform_email"]),
-        (&json!("connecting"), &Value::Null)
-    );
+    assert_eq!((&made["status"], &made["platform_email"]), (&json!("connecting"), &Value::Null));
     let target = format!("/api/v2/calendars/{}/", made["id"].as_str().unwrap());
     let shown = get(&sim, &target).await.json();
-    assert_eq!(
-        (&shown["status"], &shown["platform_email"]),
-        (&json!("connected"), &json!("ada@acme.test"))
-    );
+    assert_eq!((&shown["status"], &shown["platform_email"]), (&json!("connected"), &json!("ada@acme.test")));
     assert_eq!(shown["oauth_refresh_token"], "refresh");
-    let found = get(
-        &sim,
-        "/api/v2/calendars/?email=ada@acme.test&platform_email=nobody",
-    )
-    .await
-    .json();
-    assert_eq!(
-        found["results"].as_array().unwrap().len(),
-        1,
-        "unknown parameters are ignored"
-    );
-    let topics: Vec<_> = sim
-        .pending_webhooks()
-        .into_iter()
-        .map(|message| message.topic)
-        .collect();
+    let found = get(&sim, "/api/v2/calendars/?email=ada@acme.test&platform_email=nobody").await.json();
+    assert_eq!(found["results"].as_array().unwrap().len(), 1, "unknown parameters are ignored");
+    let topics: Vec<_> = sim.pending_webhooks().into_iter().map(|message| message.topic).collect();
     assert_eq!(topics, ["calendar.update", "calendar.sync_events"]);
 }
 
@@ -277,16 +210,10 @@ async fn an_ended_event_is_refused_with_the_documented_body() {
     assert_eq!(answer.status, 400);
     let body = answer.json();
     assert_eq!(body["code"], "invalid_request_data");
-    assert_eq!(
-        body["errors"]["non_field_errors"][0],
-        "Cannot schedule bot as calendar event has ended."
-    );
+    assert_eq!(body["errors"]["non_field_errors"][0], "Cannot schedule bot as calendar event has ended.");
     sim.knobs(|knobs| knobs.error_shape = Some(ErrorShape::FieldMap));
     let body = schedule(&sim, ended, "k").await.json();
-    assert_eq!(
-        body.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["non_field_errors"]
-    );
+    assert_eq!(body.as_object().unwrap().keys().collect::<Vec<_>>(), ["non_field_errors"]);
 }
 
 #[tokio::test]
@@ -300,28 +227,13 @@ async fn scheduling_and_deleting_answer_with_the_event() {
     assert_eq!(shown, sim.event(event).unwrap());
     assert_eq!(shown["bots"][0]["deduplication_key"], "k");
     assert_eq!(shown["bots"][0]["start_time"], shown["start_time"]);
-    let bot = get(
-        &sim,
-        &format!(
-            "/api/v1/bot/{}/",
-            shown["bots"][0]["bot_id"].as_str().unwrap()
-        ),
-    )
-    .await;
+    let bot = get(&sim, &format!("/api/v1/bot/{}/", shown["bots"][0]["bot_id"].as_str().unwrap())).await;
     assert_eq!(bot.json()["bot_name"], "Notes");
     for _ in 0..2 {
         let shown = call(&sim, Method::DELETE, &bot_path(event), None).await;
-        assert_eq!(
-            (shown.status, shown.json()["bots"].clone()),
-            (200, json!([]))
-        );
+        assert_eq!((shown.status, shown.json()["bots"].clone()), (200, json!([])));
     }
-    assert_eq!(
-        call(&sim, Method::DELETE, &bot_path(Uuid::nil()), None)
-            .await
-            .status,
-        404
-    );
+    assert_eq!(call(&sim, Method::DELETE, &bot_path(Uuid::nil()), None).await.status, 404);
 }
 
 #[tokio::test]
@@ -333,10 +245,7 @@ async fn the_log_says_what_was_called() {
     let calls = sim.calls();
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].path, "/api/v2/calendar-events/{id}/bot/");
-    assert_eq!(
-        (calls[0].endpoint, calls[0].id, calls[0].status),
-        (Endpoint::ScheduleBot, Some(event), 200)
-    );
+    assert_eq!((calls[0].endpoint, calls[0].id, calls[0].status), (Endpoint::ScheduleBot, Some(event), 200));
     sim.clear_calls();
     assert_eq!(sim.calls(), []);
 }
@@ -349,21 +258,9 @@ async fn an_idempotency_key_replays_its_answer_for_an_hour() {
     let post = async |key: &str| {
         let request = sim.shared.client.post(sim.base_url() + &bot_path(event));
         let body = json!({"deduplication_key": key, "bot_config": {}});
-        let request = request
-            .header("authorization", DEFAULT_API_KEY)
-            .header("idempotency-key", "same");
-        let answer: Value = request
-            .json(&body)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        answer["bots"][0]["deduplication_key"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let request = request.header("authorization", DEFAULT_API_KEY).header("idempotency-key", "same");
+        let answer: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
+        answer["bots"][0]["deduplication_key"].as_str().unwrap().to_owned()
     };
     assert_eq!(post("first").await, "first");
     assert_eq!(post("second").await, "first");
@@ -380,32 +277,17 @@ async fn a_lost_answer_acted_and_a_refusal_did_not() {
     let event = sim.create_event(ada, sync_meeting(60));
     let body = json!({"deduplication_key": "k", "bot_config": {}});
 
-    for fault in [
-        Fault::Status(500),
-        Fault::Status(502),
-        Fault::RetryAfter {
-            status: 507,
-            secs: 30,
-        },
-    ] {
+    for fault in [Fault::Status(500), Fault::Status(502), Fault::RetryAfter { status: 507, secs: 30 }] {
         sim.fail_next(Endpoint::ScheduleBot, fault, 1);
         assert!(schedule(&sim, event, "k").await.status >= 500);
     }
     sim.fail_next(Endpoint::Any, Fault::Drop, 1);
-    assert!(
-        try_call(&sim, Method::POST, &bot_path(event), Some(body.clone()))
-            .await
-            .is_err()
-    );
+    assert!(try_call(&sim, Method::POST, &bot_path(event), Some(body.clone())).await.is_err());
     assert_eq!(sim.live_bots().len(), 0);
 
     for (round, fault) in [Fault::LoseAnswer, Fault::Truncate].into_iter().enumerate() {
         sim.fail_next(Endpoint::ScheduleBot, fault, 1);
-        assert!(
-            try_call(&sim, Method::POST, &bot_path(event), Some(body.clone()))
-                .await
-                .is_err()
-        );
+        assert!(try_call(&sim, Method::POST, &bot_path(event), Some(body.clone())).await.is_err());
         assert_eq!(sim.live_bots().len(), 1, "round {round}");
         call(&sim, Method::DELETE, &bot_path(event), None).await;
     }
@@ -443,25 +325,10 @@ async fn pages_can_repeat_shift_lead_elsewhere_and_be_stale() {
     let page = get(&sim, target).await.json();
     assert_eq!(page["next"], sim.base_url() + target);
     sim.fail_next(Endpoint::ListEvents, Fault::ShiftPage, 1);
-    assert_eq!(
-        get(&sim, target).await.json()["results"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    sim.fail_next(
-        Endpoint::ListEvents,
-        Fault::NextElsewhere("https://elsewhere.test".to_owned()),
-        1,
-    );
+    assert_eq!(get(&sim, target).await.json()["results"].as_array().unwrap().len(), 1);
+    sim.fail_next(Endpoint::ListEvents, Fault::NextElsewhere("https://elsewhere.test".to_owned()), 1);
     let page = get(&sim, target).await.json();
-    assert!(
-        page["next"]
-            .as_str()
-            .unwrap()
-            .starts_with("https://elsewhere.test/api/v2/calendar-events/?cursor=")
-    );
+    assert!(page["next"].as_str().unwrap().starts_with("https://elsewhere.test/api/v2/calendar-events/?cursor="));
 
     let before = sim.event(events[0]).unwrap();
     sim.move_event(events[0], in_minutes(90));
@@ -492,11 +359,7 @@ async fn answers_can_be_of_another_shape_and_recall_can_be_away() {
     sim.fail_next(Endpoint::ListCalendars, Fault::WrongShape, 1);
     assert!(get(&sim, target).await.json().is_array());
     let body = "not json".to_owned();
-    sim.fail_next(
-        Endpoint::ListCalendars,
-        Fault::Body { status: 200, body },
-        1,
-    );
+    sim.fail_next(Endpoint::ListCalendars, Fault::Body { status: 200, body }, 1);
     assert_eq!(get(&sim, target).await.text, "not json");
     sim.knobs(|knobs| knobs.down = true);
     assert!(try_call(&sim, Method::GET, target, None).await.is_err());
@@ -528,11 +391,7 @@ async fn a_dispatched_bot_leaves_by_its_own_endpoint() {
     sim.clock().set(in_minutes(65));
     assert_eq!(call(&sim, Method::POST, &target, None).await.status, 200);
     assert_eq!(sim.bots_of(event)[0].state, BotState::Left);
-    assert_eq!(
-        sim.event(event).unwrap()["bots"].as_array().unwrap().len(),
-        1,
-        "it stays as history"
-    );
+    assert_eq!(sim.event(event).unwrap()["bots"].as_array().unwrap().len(), 1, "it stays as history");
 }
 
 #[tokio::test]
@@ -543,31 +402,16 @@ async fn a_provider_token_is_given_while_the_grant_is_good() {
     assert!(call(&sim, Method::POST, &target, None).await.json()["token"].is_string());
     sim.disconnect_calendar(ada);
     let refused = call(&sim, Method::POST, &target, None).await;
-    assert_eq!(
-        (refused.status, refused.json()["code"].as_str().unwrap()),
-        (400, "bad_refresh_token")
-    );
+    assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (400, "bad_refresh_token"));
 }
 
 #[tokio::test]
 async fn a_malformed_filter_is_refused() {
     let sim = start().await;
     let plus = "/api/v2/calendar-events/?updated_at__gte=2026-01-20T09:00:00.000001+00:00";
-    assert_eq!(
-        get(&sim, plus).await.status,
-        400,
-        "the plus arrived as a space"
-    );
-    assert_eq!(
-        get(&sim, "/api/v2/calendar-events/?calendar_id=x")
-            .await
-            .status,
-        400
-    );
-    assert_eq!(
-        get(&sim, "/api/v2/calendar-events/?cursor=x").await.status,
-        404
-    );
+    assert_eq!(get(&sim, plus).await.status, 400, "the plus arrived as a space");
+    assert_eq!(get(&sim, "/api/v2/calendar-events/?calendar_id=x").await.status, 400);
+    assert_eq!(get(&sim, "/api/v2/calendar-events/?cursor=x").await.status, 404);
 }
 
 // ---- Webhooks ----
@@ -595,17 +439,12 @@ async fn each_attempt_is_signed_afresh_under_the_same_id() {
     let id = |at: usize| received[at].0["svix-id"].to_str().unwrap();
     assert_eq!(id(0), id(1));
     assert_eq!(id(0).len(), 4 + 27);
-    assert_ne!(
-        received[0].0["svix-timestamp"],
-        received[1].0["svix-timestamp"]
-    );
+    assert_ne!(received[0].0["svix-timestamp"], received[1].0["svix-timestamp"]);
     for (headers, body) in &received {
         assert_eq!(headers["svix-signature"], headers["webhook-signature"]);
         for secret in [DEFAULT_SECRET, "whsec_plJ3nmyCDGBKInavdOK15jsl"] {
             let webhook = Webhook::new(secret).unwrap();
-            webhook
-                .verify_ignoring_timestamp(body.as_bytes(), headers)
-                .unwrap();
+            webhook.verify_ignoring_timestamp(body.as_bytes(), headers).unwrap();
         }
     }
 }
@@ -613,10 +452,7 @@ async fn each_attempt_is_signed_afresh_under_the_same_id() {
 #[test]
 fn the_documents_vectors_are_reproduced() {
     let sign = |secret: &str, id: &str, at: i64, body: &str| {
-        Webhook::new(secret)
-            .unwrap()
-            .sign(id, at, body.as_bytes())
-            .unwrap()
+        Webhook::new(secret).unwrap().sign(id, at, body.as_bytes()).unwrap()
     };
     assert_eq!(
         sign(
@@ -637,12 +473,7 @@ fn the_documents_vectors_are_reproduced() {
         "v1,2ABW6dkjA3y6dERNVL/Tu6BKguni9apWnYTICQhZVxw="
     );
     assert_eq!(
-        sign(
-            DEFAULT_SECRET,
-            "msg_2rTestVector0000000000000B",
-            1_768_469_400,
-            ""
-        ),
+        sign(DEFAULT_SECRET, "msg_2rTestVector0000000000000B", 1_768_469_400, ""),
         "v1,kYzFx4P/W5Lt7N6Kjh2UBK46bo+4b850ka91hNM6lf8="
     );
 }
@@ -666,10 +497,7 @@ async fn failures_are_retried_on_svixs_schedule_and_then_given_up_and_can_be_rec
     receiver.answer_with(200);
     assert_eq!(sim.recover_failed_webhooks(morning()), 1);
     let attempts = sim.deliver_due().await;
-    assert_eq!(
-        (attempts[0].message_id.as_str(), attempts[0].number),
-        (id.as_str(), 9)
-    );
+    assert_eq!((attempts[0].message_id.as_str(), attempts[0].number), (id.as_str(), 9));
     assert!(sim.replay_webhook(&id));
 }
 
@@ -696,11 +524,7 @@ async fn an_endpoint_that_fails_for_five_days_is_disabled() {
 async fn a_calendars_own_url_is_called_unsigned_as_it_stands_for_an_hour() {
     let (receiver, url) = Receiver::start().await;
     receiver.answer_with(500);
-    let sim = start_with(SimConfig {
-        endpoints: Vec::new(),
-        ..SimConfig::default()
-    })
-    .await;
+    let sim = start_with(SimConfig { endpoints: Vec::new(), ..SimConfig::default() }).await;
     let mut new = NewCalendar::google("ada@acme.test");
     new.webhook_url = Some(url.clone());
     let ada = sim.connect_calendar(new);
@@ -713,22 +537,13 @@ async fn a_calendars_own_url_is_called_unsigned_as_it_stands_for_an_hour() {
     assert!(sim.clock().now() <= morning() + TimeDelta::hours(1));
     let received = receiver.take();
     assert!(received.len() > 5);
-    assert!(
-        received
-            .iter()
-            .all(|(headers, _)| !headers.contains_key("webhook-signature"))
-    );
+    assert!(received.iter().all(|(headers, _)| !headers.contains_key("webhook-signature")));
 }
 
 #[tokio::test]
 async fn webhooks_are_lost_repeated_delayed_and_reordered_as_told() {
     let sim = start().await;
-    let ids = |sim: &Sim| {
-        sim.pending_webhooks()
-            .into_iter()
-            .map(|message| message.id)
-            .collect::<Vec<_>>()
-    };
+    let ids = |sim: &Sim| sim.pending_webhooks().into_iter().map(|message| message.id).collect::<Vec<_>>();
     sim.lose_next_webhooks(1);
     sim.send_webhook("a", "{}");
     assert_eq!(sim.webhooks()[0].state, MessageState::Lost);
@@ -747,22 +562,14 @@ async fn webhooks_are_lost_repeated_delayed_and_reordered_as_told() {
 #[tokio::test]
 async fn a_live_simulator_delivers_by_itself() {
     let (receiver, url) = Receiver::start().await;
-    let sim = Sim::start(SimConfig {
-        delivery: Delivery::Live,
-        ..SimConfig::default()
-    })
-    .await
-    .unwrap();
+    let sim = Sim::start(SimConfig { delivery: Delivery::Live, ..SimConfig::default() }).await.unwrap();
     sim.set_endpoint(&url);
     sim.connect_calendar(NewCalendar::google("ada@acme.test"));
     while receiver.received.lock().unwrap().len() < 2 {
         tokio::task::yield_now().await;
     }
     let (headers, body) = receiver.take().remove(0);
-    Webhook::new(DEFAULT_SECRET)
-        .unwrap()
-        .verify(body.as_bytes(), &headers)
-        .unwrap();
+    Webhook::new(DEFAULT_SECRET).unwrap().verify(body.as_bytes(), &headers).unwrap();
     sim.stop().await;
 }
 
@@ -775,20 +582,8 @@ async fn bots_announce_themselves_when_asked_to() {
     schedule(&sim, event, "k").await;
     sim.lose_pending_webhooks();
     sim.clock().set(in_minutes(95));
-    let topics: Vec<_> = sim
-        .pending_webhooks()
-        .into_iter()
-        .map(|message| message.topic)
-        .collect();
-    assert_eq!(
-        topics,
-        [
-            "bot.joining_call",
-            "bot.in_call_recording",
-            "bot.call_ended",
-            "bot.done"
-        ]
-    );
+    let topics: Vec<_> = sim.pending_webhooks().into_iter().map(|message| message.topic).collect();
+    assert_eq!(topics, ["bot.joining_call", "bot.in_call_recording", "bot.call_ended", "bot.done"]);
 }
 
 // ---- The control plane ----
@@ -803,119 +598,41 @@ async fn everything_can_be_told_over_http() {
         serde_json::from_str(&answer.text).unwrap_or(Value::Null)
     };
     assert!(get(&sim, "/sim/").await.text.contains("/sim/faults"));
-    let ada = tell(
-        "POST",
-        "/sim/calendars",
-        json!({"platform": "google_calendar", "email": "ada@acme.test"}),
-    )
-    .await;
+    let ada = tell("POST", "/sim/calendars", json!({"platform": "google_calendar", "email": "ada@acme.test"})).await;
     let ada = ada["id"].as_str().unwrap().to_owned();
     let new = json!({"title": "Sync", "start": in_minutes(60), "end": in_minutes(90), "meeting_url": MEET});
     let made = tell("POST", &format!("/sim/calendars/{ada}/events"), new.clone()).await;
     let event: Uuid = made["ids"][0].as_str().unwrap().parse().unwrap();
-    let meeting = tell(
-        "POST",
-        "/sim/meetings",
-        json!({"calendars": [ada], "event": new}),
-    )
-    .await;
+    let meeting = tell("POST", "/sim/meetings", json!({"calendars": [ada], "event": new})).await;
     assert_eq!(meeting["ids"].as_array().unwrap().len(), 1);
 
-    tell(
-        "POST",
-        &format!("/sim/events/{event}/move"),
-        json!({"start": in_minutes(120)}),
-    )
-    .await;
-    tell(
-        "POST",
-        &format!("/sim/events/{event}/relink"),
-        json!({"meeting_url": null}),
-    )
-    .await;
-    tell(
-        "PATCH",
-        &format!("/sim/events/{event}"),
-        json!({"title": "Other"}),
-    )
-    .await;
+    tell("POST", &format!("/sim/events/{event}/move"), json!({"start": in_minutes(120)})).await;
+    tell("POST", &format!("/sim/events/{event}/relink"), json!({"meeting_url": null})).await;
+    tell("PATCH", &format!("/sim/events/{event}"), json!({"title": "Other"})).await;
     let shown = sim.event(event).unwrap();
-    assert_eq!(
-        (&shown["raw"]["summary"], &shown["meeting_url"]),
-        (&json!("Other"), &Value::Null)
-    );
+    assert_eq!((&shown["raw"]["summary"], &shown["meeting_url"]), (&json!("Other"), &Value::Null));
     assert_eq!(shown["start_time"], "2026-01-20T11:00:00Z");
     tell("DELETE", &format!("/sim/events/{event}"), json!(null)).await;
     assert_eq!(sim.event(event).unwrap()["is_deleted"], true);
 
-    tell(
-        "PATCH",
-        "/sim/knobs",
-        json!({"page_size": 1, "call_rates": {"refuse": 0.0}}),
-    )
-    .await;
-    tell(
-        "POST",
-        "/sim/faults",
-        json!({"endpoint": "list_events", "fault": {"status": 500}}),
-    )
-    .await;
+    tell("PATCH", "/sim/knobs", json!({"page_size": 1, "call_rates": {"refuse": 0.0}})).await;
+    tell("POST", "/sim/faults", json!({"endpoint": "list_events", "fault": {"status": 500}})).await;
     assert_eq!(get(&sim, "/api/v2/calendar-events/").await.status, 500);
     let page = get(&sim, "/api/v2/calendar-events/").await.json();
     assert_eq!(page["results"].as_array().unwrap().len(), 1);
     tell("PUT", "/sim/clock", json!({"advance_secs": 60})).await;
     assert_eq!(sim.clock().now(), in_minutes(1));
-    tell(
-        "POST",
-        &format!("/sim/calendars/{ada}/disconnect"),
-        json!(null),
-    )
-    .await;
-    assert_eq!(
-        get(&sim, "/sim/calendars").await.json()[0]["status"],
-        "disconnected"
-    );
-    tell(
-        "PUT",
-        "/sim/endpoint",
-        json!({"url": "http://127.0.0.1:1/"}),
-    )
-    .await;
+    tell("POST", &format!("/sim/calendars/{ada}/disconnect"), json!(null)).await;
+    assert_eq!(get(&sim, "/sim/calendars").await.json()[0]["status"], "disconnected");
+    tell("PUT", "/sim/endpoint", json!({"url": "http://127.0.0.1:1/"})).await;
     let attempts = tell("POST", "/sim/webhooks/deliver", json!(null)).await;
     assert!(attempts[0]["error"].is_string());
-    assert_eq!(
-        get(&sim, "/sim/calls")
-            .await
-            .json()
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
-    for target in [
-        "/sim/bots",
-        "/sim/bots/all",
-        "/sim/webhooks",
-        "/sim/webhooks/pending",
-        "/sim/knobs",
-        "/sim/clock",
-    ] {
+    assert_eq!(get(&sim, "/sim/calls").await.json().as_array().unwrap().len(), 2);
+    for target in ["/sim/bots", "/sim/bots/all", "/sim/webhooks", "/sim/webhooks/pending", "/sim/knobs", "/sim/clock"] {
         assert_eq!(get(&sim, target).await.status, 200, "{target}");
     }
-    let unknown = call(
-        &sim,
-        Method::POST,
-        &format!("/sim/events/{}/cancel", Uuid::nil()),
-        None,
-    )
-    .await;
+    let unknown = call(&sim, Method::POST, &format!("/sim/events/{}/cancel", Uuid::nil()), None).await;
     assert_eq!(unknown.status, 404);
-    let unfit = call(
-        &sim,
-        Method::PATCH,
-        "/sim/knobs",
-        Some(json!({"page_sise": 1})),
-    )
-    .await;
+    let unfit = call(&sim, Method::PATCH, "/sim/knobs", Some(json!({"page_sise": 1}))).await;
     assert_eq!(unfit.status, 422);
 }

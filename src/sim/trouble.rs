@@ -14,8 +14,7 @@ use super::{Attempt, Endpoint, Fault, Knobs, Limits, Message, Recall, WebhookEnd
 impl Recall {
     /// Turns knobs; see [`Knobs`].
     pub fn knobs(&self, turn: impl FnOnce(&mut Knobs)) {
-        self.shared
-            .with(|world, _| turn(&mut world.workspace.knobs));
+        self.shared.with(|world, _| turn(&mut world.workspace.knobs));
     }
 
     /// The knobs as they stand.
@@ -30,8 +29,7 @@ impl Recall {
 
     /// The next `times` calls of `endpoint` go wrong like this.
     pub fn fail_next(&self, endpoint: Endpoint, fault: Fault, times: usize) {
-        self.shared
-            .with(|world, _| world.faults.queue(endpoint, fault, times));
+        self.shared.with(|world, _| world.faults.queue(endpoint, fault, times));
     }
 
     /// Takes back what [`fail_next`](Self::fail_next) asked for and has not happened.
@@ -73,17 +71,14 @@ impl Recall {
     pub fn set_endpoint(&self, url: &str) {
         let url = url.to_owned();
         self.shared.with(|world, _| {
-            world
-                .outbox
-                .change_endpoint(|endpoint| endpoint.url = Some(url));
+            world.outbox.change_endpoint(|endpoint| endpoint.url = Some(url));
         });
         self.shared.changed.notify_one();
     }
 
     /// Replaces all webhook endpoints, which also enables them again.
     pub fn set_endpoints(&self, endpoints: Vec<WebhookEndpoint>) {
-        self.shared
-            .with(|world, _| world.outbox.set_endpoints(endpoints));
+        self.shared.with(|world, _| world.outbox.set_endpoints(endpoints));
         self.shared.changed.notify_one();
     }
 
@@ -91,9 +86,7 @@ impl Recall {
     pub fn set_secrets(&self, secrets: &[&str]) {
         let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
         self.shared.with(|world, _| {
-            world
-                .outbox
-                .change_endpoint(|endpoint| endpoint.secrets = secrets);
+            world.outbox.change_endpoint(|endpoint| endpoint.secrets = secrets);
         });
     }
 
@@ -125,9 +118,7 @@ impl Recall {
 
     /// Loses one that is pending; says whether it was.
     pub fn lose_webhook(&self, id: &str) -> bool {
-        self.shared
-            .with(|world, _| world.outbox.lose(|message| message.id == id))
-            > 0
+        self.shared.with(|world, _| world.outbox.lose(|message| message.id == id)) > 0
     }
 
     /// Turns the order of what is pending round.
@@ -167,26 +158,15 @@ impl Recall {
     }
 
     fn replay(&self, which: impl Fn(&Message) -> bool) -> usize {
-        let replayed = self
-            .shared
-            .with(|world, now| world.outbox.replay(now, which));
+        let replayed = self.shared.with(|world, now| world.outbox.replay(now, which));
         self.shared.changed.notify_one();
         replayed
     }
 
     /// Queues any body for the endpoints, signed like every other; returns the message's id.
     pub fn send_webhook(&self, topic: &str, body: &str) -> String {
-        let notice = Notice {
-            topic: topic.to_owned(),
-            calendar_id: None,
-            direct_url: None,
-            body: body.to_owned(),
-        };
-        let id = self.shared.with(|world, now| {
-            world
-                .outbox
-                .queue_notice(&notice, &world.workspace.knobs, now)
-        });
+        let notice = Notice { topic: topic.to_owned(), calendar_id: None, direct_url: None, body: body.to_owned() };
+        let id = self.shared.with(|world, now| world.outbox.queue_notice(&notice, &world.workspace.knobs, now));
         self.shared.changed.notify_one();
         id
     }

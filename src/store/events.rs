@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 
-
 use super::Error;
 use crate::domain::{
     Fingerprint,

@@ -8,6 +8,7 @@ pub mod decisions;
 pub mod deliveries;
 pub mod events;
 pub mod queue;
+pub mod scratch;
 
 use std::{str::FromStr, time::Duration};
 

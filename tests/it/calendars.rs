@@ -88,7 +88,10 @@ async fn a_disconnected_calendar_has_no_bots_and_is_left_alone() {
 async fn a_reconnected_calendar_gets_its_bots_back_without_a_sync_webhook() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
-    let events = [world.meeting(calendar), world.sim.create_event(calendar, NewEvent::new("Late", world.in_minutes(600), 30).at(LINK))];
+    let events = [
+        world.meeting(calendar),
+        world.sim.create_event(calendar, NewEvent::new("Late", world.in_minutes(600), 30).at(LINK)),
+    ];
     world.settle().await;
     world.sim.disconnect_calendar(calendar);
     world.settle().await;
@@ -146,7 +149,8 @@ async fn oauth_fields_are_never_kept() {
         "oauth_client_secret": "oauth-material-secret", "oauth_refresh_token": "oauth-material-token",
     });
     let url = format!("{}/api/v2/calendars/", world.sim.base_url());
-    let created = Client::new().post(url).header("authorization", sim::DEFAULT_API_KEY).json(&body).send().await.unwrap();
+    let created =
+        Client::new().post(url).header("authorization", sim::DEFAULT_API_KEY).json(&body).send().await.unwrap();
     assert_eq!(created.status().as_u16(), 201);
     let created: serde_json::Value = created.json().await.unwrap();
     assert_eq!(created["oauth_refresh_token"], "oauth-material-token", "the API echoes it");

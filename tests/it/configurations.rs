@@ -58,7 +58,11 @@ async fn a_changed_deduplication_rekeys_the_bots() {
 
 #[tokio::test]
 async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() {
-    for (older, newer) in [(OLD, NEW), (("RECORD_WHEN", "all"), ("RECORD_WHEN", "none")), (("RECORD_WHEN", "none"), ("RECORD_WHEN", "all"))] {
+    for (older, newer) in [
+        (OLD, NEW),
+        (("RECORD_WHEN", "all"), ("RECORD_WHEN", "none")),
+        (("RECORD_WHEN", "none"), ("RECORD_WHEN", "all")),
+    ] {
         let mut world = World::with(&[older]).await;
         let calendar = world.calendar("ada@acme.test").await;
         let event = world.meeting(calendar);

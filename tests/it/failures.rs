@@ -21,14 +21,22 @@ async fn each_call_may_fail_before_or_after_it_acted() {
         Fault::WrongShape,
         Fault::Body { status: 200, body: "<html>login</html>".into() },
     ];
-    let endpoints = [Endpoint::ListCalendars, Endpoint::RetrieveCalendar, Endpoint::ListEvents, Endpoint::ScheduleBot, Endpoint::DeleteBot];
+    let endpoints = [
+        Endpoint::ListCalendars,
+        Endpoint::RetrieveCalendar,
+        Endpoint::ListEvents,
+        Endpoint::ScheduleBot,
+        Endpoint::DeleteBot,
+    ];
     for fault in faults {
         let world = World::new().await;
         let calendar = world.calendar("ada@acme.test").await;
         let cancelled = world.meeting(calendar);
         world.settle().await;
         world.sim.cancel_event(cancelled);
-        let event = world.sim.create_event(calendar, NewEvent::new("Next", world.in_minutes(200), 30).at("https://acme.zoom.us/j/1"));
+        let event = world
+            .sim
+            .create_event(calendar, NewEvent::new("Next", world.in_minutes(200), 30).at("https://acme.zoom.us/j/1"));
         world.request_sweep().await;
         for endpoint in endpoints {
             // A 404 says that there is no such thing, and is believed until the sweep sees it again.
@@ -53,7 +61,10 @@ async fn a_429_holds_its_class_for_all_replicas_and_costs_no_attempt() {
     let event = world.meeting(calendar);
     world.sim.fail_next(Endpoint::ScheduleBot, Fault::RetryAfter { status: 429, secs: 30 }, 1);
     world.settle().await;
-    assert_eq!(world.query("select attempt || ' ' || waits_for from reconcile_queue where kind = 'event'").await, "0 schedule_bot");
+    assert_eq!(
+        world.query("select attempt || ' ' || waits_for from reconcile_queue where kind = 'event'").await,
+        "0 schedule_bot"
+    );
     let other = world.another_replica().await;
     other.take_turns().await;
     world.advance(TimeDelta::seconds(29));
@@ -71,7 +82,9 @@ async fn the_budget_is_kept_by_all_replicas_together_and_goes_to_the_soonest_mee
     let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=10")]).await;
     world.sim.limits(sim::Limits { schedule: 10, ..sim::Limits::unlimited() });
     let calendar = world.calendar("ada@acme.test").await;
-    let meetings = (0..25).rev().map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
+    let meetings = (0..25)
+        .rev()
+        .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
     world.sim.create_events(calendar, meetings.collect());
     let first_start = world.in_minutes(60);
     let other = world.another_replica().await;

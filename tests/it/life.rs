@@ -31,7 +31,15 @@ async fn the_probes_and_the_metrics_answer() {
     assert_eq!(get("/readyz").await, (200, r#"{"api":null,"status":"ready"}"#.into()));
     let (status, metrics) = get("/metrics").await;
     assert_eq!(status, 200);
-    for name in ["deliveries_total", "ack_seconds", "ack_batch_size", "turns_total", "api_calls_total", "decisions_total", "queue_keys"] {
+    for name in [
+        "deliveries_total",
+        "ack_seconds",
+        "ack_batch_size",
+        "turns_total",
+        "api_calls_total",
+        "decisions_total",
+        "queue_keys",
+    ] {
         assert!(metrics.contains(&format!("rollcall_{name}")), "{name}");
     }
     world.finish().await;

@@ -10,6 +10,7 @@ mod accept;
 mod bots;
 mod calendars;
 mod configurations;
+mod demo;
 mod documents;
 mod failures;
 mod life;

@@ -36,7 +36,10 @@ fn variables(base_url: &str, database_url: &str) -> BTreeMap<&'static str, Strin
 
 async fn run(variables: &BTreeMap<&'static str, String>) -> Output {
     let run = Command::new(BINARY).arg("serve").env_clear().envs(variables).kill_on_drop(true).output();
-    timeout(Duration::from_secs(20), run).await.unwrap_or_else(|_| panic!("the start was not stopped: {variables:?}")).unwrap()
+    timeout(Duration::from_secs(20), run)
+        .await
+        .unwrap_or_else(|_| panic!("the start was not stopped: {variables:?}"))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -176,7 +179,11 @@ async fn slow_clients_are_dropped() {
     let body = update();
     let half_a_body = talk(
         &running.addr,
-        format!("POST /webhooks/recall?token={TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.len(), &body[..20]),
+        format!(
+            "POST /webhooks/recall?token={TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}",
+            body.len(),
+            &body[..20]
+        ),
     );
     let (silent, half_a_head, half_a_body) = tokio::join!(silent, half_a_head, half_a_body);
     assert_eq!(silent, "");

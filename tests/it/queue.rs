@@ -152,7 +152,12 @@ async fn concurrent_requests_claims_and_settlements_lose_no_update() {
     let queue = Queue::new().await;
     let keys: Vec<Key> = (0..4).map(|_| calendar()).collect();
     // What a turn saw of each key, and what was written last: a lost update leaves them apart.
-    queue.0.execute("create table truth (key uuid primary key, written int not null default 0, seen int not null default 0)").await;
+    queue
+        .0
+        .execute(
+            "create table truth (key uuid primary key, written int not null default 0, seen int not null default 0)",
+        )
+        .await;
     for key in &keys {
         queue.0.execute(&format!("insert into truth (key) values ('{}')", key.id())).await;
     }

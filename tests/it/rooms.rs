@@ -37,16 +37,22 @@ fn sources() -> Vec<(String, String, String)> {
         let inside = path.strip_prefix(&*root.to_string_lossy()).unwrap().trim_start_matches('/');
         inside.split(['/', '.']).next().unwrap().to_owned()
     };
-    found.into_iter().map(|(path, text)| (room(&path), path, text)).filter(|(room, ..)| !["lib", "main"].contains(&room.as_str())).collect()
+    found
+        .into_iter()
+        .map(|(path, text)| (room(&path), path, text))
+        .filter(|(room, ..)| !["lib", "main"].contains(&room.as_str()))
+        .collect()
 }
 
 #[test]
 fn dependencies_point_one_way() {
     let names: Vec<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
     for (room, path, text) in sources() {
-        let allowed = ROOMS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| panic!("{path}: a room without rule")).1;
+        let allowed =
+            ROOMS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| panic!("{path}: a room without rule")).1;
         // `crate::room`, or `room::` first in a `use crate::{…}`.
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         let mut uses: Vec<&str> = code.split("crate::").skip(1).collect();
         uses.retain(|rest| !rest.starts_with('{'));
         let mut named: Vec<String> =

@@ -22,8 +22,10 @@ async fn a_lost_webhook_is_a_delay_and_not_a_lost_meeting() {
 #[tokio::test]
 async fn the_sweep_at_the_start_adopts_what_was_connected_before() {
     let mut world = World::new().await;
-    let calendars = ["ada@acme.test", "bob@acme.test"].map(|email| world.sim.connect_calendar(NewCalendar::google(email)));
-    let events = calendars.map(|calendar| world.sim.create_event(calendar, NewEvent::new("Old", world.in_minutes(60), 30).at(LINK)));
+    let calendars =
+        ["ada@acme.test", "bob@acme.test"].map(|email| world.sim.connect_calendar(NewCalendar::google(email)));
+    let events = calendars
+        .map(|calendar| world.sim.create_event(calendar, NewEvent::new("Old", world.in_minutes(60), 30).at(LINK)));
     world.sim.lose_pending_webhooks();
     world.restart(&[]).await;
     world.settle().await;
@@ -106,7 +108,14 @@ async fn full_syncs_are_rare() {
     let calendar = world.calendar("ada@acme.test").await;
     world.meeting(calendar);
     world.settle().await;
-    let fulls = || world.sim.calls().iter().filter(|call| call.endpoint == Endpoint::ListEvents && !call.query.contains("updated_at__gte")).count();
+    let fulls = || {
+        world
+            .sim
+            .calls()
+            .iter()
+            .filter(|call| call.endpoint == Endpoint::ListEvents && !call.query.contains("updated_at__gte"))
+            .count()
+    };
     world.sim.clear_calls();
     for _ in 0..16 {
         world.advance(TimeDelta::minutes(17));

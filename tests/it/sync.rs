@@ -54,10 +54,14 @@ async fn an_incremental_list_asks_from_the_lesser_of_hint_and_cursor_and_encodes
         parameters.iter().find(|(name, _)| name == "updated_at__gte").unwrap().1.parse::<DateTime<Utc>>().unwrap()
     };
     let sync = |since: &str| {
-        json!({"event": "calendar.sync_events", "data": {"calendar_id": calendar, "last_updated_ts": since}}).to_string()
+        json!({"event": "calendar.sync_events", "data": {"calendar_id": calendar, "last_updated_ts": since}})
+            .to_string()
     };
     let overlapped = cursor - TimeDelta::minutes(2);
-    assert_eq!(asked(sync("2026-01-19T00:00:00.000001+00:00"), "msg_1").await.to_rfc3339(), "2026-01-19T00:00:00.000001+00:00");
+    assert_eq!(
+        asked(sync("2026-01-19T00:00:00.000001+00:00"), "msg_1").await.to_rfc3339(),
+        "2026-01-19T00:00:00.000001+00:00"
+    );
     assert_eq!(asked(sync("2026-01-21T00:00:00+00:00"), "msg_2").await, overlapped);
     assert_eq!(asked(crate::receive::update_of(calendar), "msg_3").await, overlapped);
     world.finish().await;
@@ -165,9 +169,16 @@ async fn absence_from_a_list_is_not_deletion_and_tombstones_stay() {
     world.settle().await;
     world.sim.delete_event(events[0]);
     world.settle().await;
-    assert_eq!(world.query("select string_agg(is_deleted::text, ' ' order by start_time) from events").await, "true false false");
+    assert_eq!(
+        world.query("select string_agg(is_deleted::text, ' ' order by start_time) from events").await,
+        "true false false"
+    );
 
-    world.sim.fail_next(Endpoint::ListEvents, Fault::Body { status: 200, body: r#"{"next":null,"results":[]}"#.into() }, 1);
+    world.sim.fail_next(
+        Endpoint::ListEvents,
+        Fault::Body { status: 200, body: r#"{"next":null,"results":[]}"#.into() },
+        1,
+    );
     world.request_full_sync(calendar).await;
     world.settle().await;
     assert_eq!(world.query("select count(*) from events where not is_deleted").await, "2");
@@ -236,7 +247,8 @@ async fn an_event_that_cannot_be_read_hides_no_other_and_is_visible_until_it_is_
     world.settle().await;
     world.bot(events[3]);
     assert_eq!(world.sim.live_bots().len(), 1);
-    let reasons = world.query("select string_agg(event_id || ': ' || reason, '; ' order by reason) from unreadable_events").await;
+    let reasons =
+        world.query("select string_agg(event_id || ': ' || reason, '; ' order by reason) from unreadable_events").await;
     assert!(reasons.contains(&events[0].to_string()) && reasons.contains(&events[1].to_string()), "{reasons}");
     assert!(!reasons.contains("secret-value"), "the reason quotes no value: {reasons}");
 
@@ -322,7 +334,8 @@ async fn an_unchanged_event_is_neither_written_nor_requested() {
 async fn an_event_beyond_the_window_gets_its_bot_when_it_enters() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
-    let event = world.sim.create_event(calendar, NewEvent::new("Offsite", world.now() + TimeDelta::days(30), 60).at(LINK));
+    let event =
+        world.sim.create_event(calendar, NewEvent::new("Offsite", world.now() + TimeDelta::days(30), 60).at(LINK));
     world.settle().await;
     world.assert_no_bot(event);
     world.advance(TimeDelta::days(3));

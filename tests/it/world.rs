@@ -83,7 +83,8 @@ impl World {
             ),
         );
         let now: DateTime<Utc> = NOW.parse().unwrap();
-        let sim_config = SimConfig { clock: SimClock::manual(now), limits: sim::Limits::unlimited(), ..SimConfig::default() };
+        let sim_config =
+            SimConfig { clock: SimClock::manual(now), limits: sim::Limits::unlimited(), ..SimConfig::default() };
         let sim = Sim::start(sim_config).await.unwrap();
         let (database, url) = create_database().await;
         let mut all: BTreeMap<&'static str, String> = BTreeMap::from([
@@ -101,7 +102,17 @@ impl World {
         let replica = Replica::start(&all, &clock).await;
         sim.set_endpoint(&format!("{}/webhooks/recall", replica.url));
         let db = store::pool(&url.into(), 2).unwrap();
-        Self { sim, clock, db, replica, vars: all, database, logs: ShowOnPanic(logs), expects_errors: false, _subscriber: subscriber }
+        Self {
+            sim,
+            clock,
+            db,
+            replica,
+            vars: all,
+            database,
+            logs: ShowOnPanic(logs),
+            expects_errors: false,
+            _subscriber: subscriber,
+        }
     }
 
     /// Replaces the replica by one in which these variables are set as well.
@@ -292,7 +303,8 @@ impl World {
         for table in tables.fetch_all(&self.db).await.unwrap() {
             let table: String = table.get(0);
             for secret in SECRETS {
-                let found = self.query(&format!("select count(*) from {table} as t where t::text like '%{secret}%'")).await;
+                let found =
+                    self.query(&format!("select count(*) from {table} as t where t::text like '%{secret}%'")).await;
                 assert_eq!(found, "0", "`{secret}` is in {table}");
             }
         }
@@ -380,7 +392,8 @@ fn database_url(name: &str) -> String {
 }
 
 fn server_url() -> String {
-    std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run the tests by `make test`, which brings a Postgres")
+    std::env::var("DATABASE_URL")
+        .expect("DATABASE_URL is not set: run the tests by `make test`, which brings a Postgres")
 }
 
 async fn admin_connection() -> PgConnection {

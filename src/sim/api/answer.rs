@@ -16,19 +16,11 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn json(status: u16, body: String) -> Self {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self {
-            status,
-            headers,
-            body,
-        }
+        Self { status, headers, body }
     }
 
     pub(super) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: String::new(),
-        }
+        Self { status, headers: Vec::new(), body: String::new() }
     }
 
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
@@ -45,9 +37,7 @@ impl Answer {
     pub(super) fn status(status: u16) -> Self {
         if status == 502 {
             let page = "<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>";
-            return Self::empty(502)
-                .with("content-type", "text/html")
-                .with_body(page);
+            return Self::empty(502).with("content-type", "text/html").with_body(page);
         }
         let (code, detail) = match status {
             400 => ("invalid_request_data", "Request was invalid."),
@@ -58,10 +48,7 @@ impl Answer {
             405 => ("method_not_allowed", "Method not allowed."),
             409 => ("conflict", "A concurrent request is under way. Try again."),
             429 => ("throttled", "Request was throttled."),
-            507 => (
-                "adhoc_pool_depleted",
-                "All ad-hoc bots are in use. Try again in 30 seconds.",
-            ),
+            507 => ("adhoc_pool_depleted", "All ad-hoc bots are in use. Try again in 30 seconds."),
             _ => ("error", "A server error occurred."),
         };
         Self::coded(status, code, detail)
@@ -86,10 +73,7 @@ impl Answer {
     pub(super) fn refusal(refusal: &Refusal, pool_retry_after_secs: Option<u64>) -> Self {
         match refusal {
             Refusal::NotFound => Self::status(404),
-            Refusal::Ended => Self::field(
-                "non_field_errors",
-                "Cannot schedule bot as calendar event has ended.",
-            ),
+            Refusal::Ended => Self::field("non_field_errors", "Cannot schedule bot as calendar event has ended."),
             Refusal::NotSchedulable(message) => Self::field("non_field_errors", message),
             Refusal::Field(field, message) => Self::field(field, message),
             Refusal::Coded(status, code, detail) => Self::coded(*status, code, detail),
@@ -121,9 +105,6 @@ impl Answer {
             }
             ErrorShape::FieldMap => json!({"non_field_errors": [text]}),
         };
-        Self {
-            body: shaped.to_string(),
-            ..self
-        }
+        Self { body: shaped.to_string(), ..self }
     }
 }

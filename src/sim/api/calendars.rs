@@ -45,9 +45,7 @@ pub(super) fn create(world: &mut World, received: &Received, now: DateTime<Utc>)
         Err(refusal) => return refusal,
     };
     let email = received.body["oauth_email"].as_str().map(str::to_owned);
-    let id = world
-        .workspace
-        .create_calendar(platform, email, change, now);
+    let id = world.workspace.create_calendar(platform, email, change, now);
     show(world, id, 201)
 }
 
@@ -64,38 +62,21 @@ pub(super) fn list(world: &World, received: &Received, fault: Option<&Fault>) ->
         status: query.text("status"),
     };
     let calendars = world.workspace.list_calendars(&filter);
-    let rows = calendars
-        .into_iter()
-        .map(|calendar| (calendar.created_at, calendar))
-        .collect();
+    let rows = calendars.into_iter().map(|calendar| (calendar.created_at, calendar)).collect();
     let knobs = &world.workspace.knobs;
-    let cutting = Cutting {
-        received,
-        page_size: knobs.page_size,
-        descending: knobs.descending,
-        fault,
-    };
+    let cutting = Cutting { received, page_size: knobs.page_size, descending: knobs.descending, fault };
     let is_stale = fault == Some(&Fault::Stale);
     lists::page(rows, &cutting, |calendar| {
-        let shown = if is_stale {
-            calendar.stale_json()
-        } else {
-            calendar.json()
-        };
+        let shown = if is_stale { calendar.stale_json() } else { calendar.json() };
         Some(shown.to_string())
     })
 }
 
 pub(super) fn retrieve(world: &World, received: &Received, fault: Option<&Fault>) -> Answer {
-    let calendar = received
-        .route
-        .id
-        .and_then(|id| world.workspace.calendar(id));
+    let calendar = received.route.id.and_then(|id| world.workspace.calendar(id));
     match calendar {
         None => Answer::status(404),
-        Some(calendar) if fault == Some(&Fault::Stale) => {
-            Answer::json(200, calendar.stale_json().to_string())
-        }
+        Some(calendar) if fault == Some(&Fault::Stale) => Answer::json(200, calendar.stale_json().to_string()),
         Some(calendar) => Answer::json(200, calendar.json().to_string()),
     }
 }
@@ -113,39 +94,29 @@ pub(super) fn update(world: &mut World, received: &Received, now: DateTime<Utc>)
 }
 
 pub(super) fn delete(world: &mut World, received: &Received, now: DateTime<Utc>) -> Answer {
-    match world
-        .workspace
-        .delete_calendar(received.route.id.unwrap_or_default(), now)
-    {
+    match world.workspace.delete_calendar(received.route.id.unwrap_or_default(), now) {
         Ok(()) => Answer::empty(204),
         Err(refusal) => Answer::refusal(&refusal, None),
     }
 }
 
 pub(super) fn access_token(world: &World, received: &Received, now: DateTime<Utc>) -> Answer {
-    let calendar = received
-        .route
-        .id
-        .and_then(|id| world.workspace.calendar(id));
+    let calendar = received.route.id.and_then(|id| world.workspace.calendar(id));
     let Some(calendar) = calendar else {
         return Answer::refusal(&Refusal::NotFound, None);
     };
     if calendar.status == Status::Disconnected {
-        let body =
-            json!({"code": "bad_refresh_token", "message": "The refresh token is not valid."});
+        let body = json!({"code": "bad_refresh_token", "message": "The refresh token is not valid."});
         return Answer::json(400, body.to_string());
     }
     let expires_at = (now + TimeDelta::hours(1)).to_rfc3339();
-    let body =
-        json!({"token": format!("sim-token-{}", calendar.id.simple()), "expires_at": expires_at});
+    let body = json!({"token": format!("sim-token-{}", calendar.id.simple()), "expires_at": expires_at});
     Answer::json(200, body.to_string())
 }
 
 fn show(world: &World, id: uuid::Uuid, status: u16) -> Answer {
     let calendar = world.workspace.calendar(id);
-    calendar.map_or(Answer::status(404), |calendar| {
-        Answer::json(status, calendar.json().to_string())
-    })
+    calendar.map_or(Answer::status(404), |calendar| Answer::json(status, calendar.json().to_string()))
 }
 
 fn read_change(body: &Value) -> Result<CalendarChange, Answer> {
@@ -157,10 +128,7 @@ fn read_change(body: &Value) -> Result<CalendarChange, Answer> {
                 oauth.insert(field.to_owned(), text.as_str().into());
             }
             _ => {
-                return Err(Answer::field(
-                    field,
-                    "Not a valid string of up to 2000 characters.",
-                ));
+                return Err(Answer::field(field, "Not a valid string of up to 2000 characters."));
             }
         }
     }
@@ -172,14 +140,8 @@ fn read_change(body: &Value) -> Result<CalendarChange, Answer> {
     };
     let metadata = match body.get("metadata") {
         None => None,
-        Some(Value::Object(fields)) if fields.values().all(Value::is_string) => {
-            Some(Value::Object(fields.clone()))
-        }
+        Some(Value::Object(fields)) if fields.values().all(Value::is_string) => Some(Value::Object(fields.clone())),
         Some(_) => return Err(Answer::field("metadata", "Expected a map of strings.")),
     };
-    Ok(CalendarChange {
-        oauth,
-        webhook_url,
-        metadata,
-    })
+    Ok(CalendarChange { oauth, webhook_url, metadata })
 }

@@ -23,16 +23,9 @@ pub(super) fn list(world: &World, received: &Received, fault: Option<&Fault>) ->
     };
     let rows = world.workspace.list_events(&filter);
     let knobs = &world.workspace.knobs;
-    let cutting = Cutting {
-        received,
-        page_size: knobs.page_size,
-        descending: knobs.descending,
-        fault,
-    };
+    let cutting = Cutting { received, page_size: knobs.page_size, descending: knobs.descending, fault };
     let is_stale = fault == Some(&Fault::Stale);
-    lists::page(rows, &cutting, |id| {
-        world.workspace.event_text(id, is_stale)
-    })
+    lists::page(rows, &cutting, |id| world.workspace.event_text(id, is_stale))
 }
 
 fn read_filter(query: &Query) -> Result<EventFilter, Answer> {
@@ -58,37 +51,24 @@ pub(super) fn schedule_bot(
     now: DateTime<Utc>,
 ) -> Answer {
     let id = received.route.id.unwrap_or_default();
-    let done = check_request(&received.body)
-        .and_then(|(key, config)| world.workspace.schedule_bot(id, key, config, now));
+    let done =
+        check_request(&received.body).and_then(|(key, config)| world.workspace.schedule_bot(id, key, config, now));
     finish(world, id, done, fault)
 }
 
-pub(super) fn delete_bot(
-    world: &mut World,
-    received: &Received,
-    fault: Option<&Fault>,
-    now: DateTime<Utc>,
-) -> Answer {
+pub(super) fn delete_bot(world: &mut World, received: &Received, fault: Option<&Fault>, now: DateTime<Utc>) -> Answer {
     let id = received.route.id.unwrap_or_default();
     let done = world.workspace.delete_bot(id, now);
     finish(world, id, done, fault)
 }
 
 pub(super) fn retrieve_bot(world: &World, received: &Received) -> Answer {
-    let bot = received
-        .route
-        .id
-        .and_then(|id| world.workspace.bot_json(id));
-    bot.map_or(Answer::status(404), |bot| {
-        Answer::json(200, bot.to_string())
-    })
+    let bot = received.route.id.and_then(|id| world.workspace.bot_json(id));
+    bot.map_or(Answer::status(404), |bot| Answer::json(200, bot.to_string()))
 }
 
 pub(super) fn leave_call(world: &mut World, received: &Received, now: DateTime<Utc>) -> Answer {
-    match world
-        .workspace
-        .leave_call(received.route.id.unwrap_or_default(), now)
-    {
+    match world.workspace.leave_call(received.route.id.unwrap_or_default(), now) {
         Ok(()) => Answer::json(200, "{}".to_owned()),
         Err(refusal) => Answer::refusal(&refusal, None),
     }
@@ -114,10 +94,7 @@ fn check_request(body: &Value) -> Result<(&str, &Value), Refusal> {
         Value::String(key) if !key.is_empty() && key.len() <= KEY_LIMIT => key,
         Value::Null => return wrong("deduplication_key", "This field is required."),
         _ => {
-            return wrong(
-                "deduplication_key",
-                "Not a valid string of up to 2000 characters.",
-            );
+            return wrong("deduplication_key", "Not a valid string of up to 2000 characters.");
         }
     };
     let config = &body["bot_config"];
@@ -132,11 +109,7 @@ fn check_request(body: &Value) -> Result<(&str, &Value), Refusal> {
         return wrong("bot_name", "Not a valid string of up to 100 characters.");
     }
     let is_text = |value: &Value| value.is_string() || value.is_null();
-    let is_map = |metadata: &Value| {
-        metadata
-            .as_object()
-            .is_some_and(|fields| fields.values().all(is_text))
-    };
+    let is_map = |metadata: &Value| metadata.as_object().is_some_and(|fields| fields.values().all(is_text));
     if !config["metadata"].is_null() && !is_map(&config["metadata"]) {
         return wrong("metadata", "Expected a map of strings.");
     }

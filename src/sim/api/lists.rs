@@ -18,11 +18,7 @@ pub(super) struct Query(HashMap<String, String>);
 
 impl Query {
     pub(super) fn of(received: &Received) -> Self {
-        Self(
-            form_urlencoded::parse(received.query.as_bytes())
-                .into_owned()
-                .collect(),
-        )
+        Self(form_urlencoded::parse(received.query.as_bytes()).into_owned().collect())
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
@@ -49,9 +45,7 @@ impl Query {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
-        text.parse()
-            .map(Some)
-            .map_err(|_| Answer::field(name, wrong))
+        text.parse().map(Some).map_err(|_| Answer::field(name, wrong))
     }
 }
 
@@ -82,13 +76,7 @@ impl Cursor {
         if self.skip > 0 {
             fields.append_pair("o", &self.skip.to_string());
         }
-        fields.append_pair(
-            "p",
-            &self
-                .position
-                .format("%Y-%m-%d %H:%M:%S%.f+00:00")
-                .to_string(),
-        );
+        fields.append_pair("p", &self.position.format("%Y-%m-%d %H:%M:%S%.f+00:00").to_string());
         base64::encode(fields.finish().as_bytes())
     }
 }
@@ -104,55 +92,30 @@ struct Page {
 /// Cuts a page out of sorted positions.
 fn cut(positions: &[DateTime<Utc>], cursor: Option<Cursor>, size: usize, descending: bool) -> Page {
     let is_before = |at: &DateTime<Utc>, position: DateTime<Utc>| {
-        if descending {
-            *at > position
-        } else {
-            *at < position
-        }
+        if descending { *at > position } else { *at < position }
     };
     let first_at = |position| positions.partition_point(|at| is_before(at, position));
-    let after =
-        |position| positions.partition_point(|at| is_before(at, position) || *at == position);
+    let after = |position| positions.partition_point(|at| is_before(at, position) || *at == position);
     let rows = match cursor {
         None => 0..size.min(positions.len()),
-        Some(Cursor {
-            position,
-            skip,
-            is_reverse: false,
-        }) => {
+        Some(Cursor { position, skip, is_reverse: false }) => {
             let start = (first_at(position) + skip).min(positions.len());
             start..(start + size).min(positions.len())
         }
-        Some(Cursor {
-            position,
-            skip,
-            is_reverse: true,
-        }) => {
+        Some(Cursor { position, skip, is_reverse: true }) => {
             let end = after(position).saturating_sub(skip);
             end.saturating_sub(size)..end
         }
     };
     let next = (rows.end < positions.len() && !rows.is_empty()).then(|| {
         let position = positions[rows.end - 1];
-        Cursor {
-            position,
-            skip: rows.end - first_at(position),
-            is_reverse: false,
-        }
+        Cursor { position, skip: rows.end - first_at(position), is_reverse: false }
     });
     let previous = (rows.start > 0 && !rows.is_empty()).then(|| {
         let position = positions[rows.start];
-        Cursor {
-            position,
-            skip: after(position) - rows.start,
-            is_reverse: true,
-        }
+        Cursor { position, skip: after(position) - rows.start, is_reverse: true }
     });
-    Page {
-        rows,
-        next,
-        previous,
-    }
+    Page { rows, next, previous }
 }
 
 /// How a list is to be cut, and what shall be wrong with the page.
@@ -180,12 +143,7 @@ pub(super) fn page<T: Copy>(
         },
     };
     let positions: Vec<_> = rows.iter().map(|(at, _)| *at).collect();
-    let page = cut(
-        &positions,
-        cursor,
-        cutting.page_size.max(1),
-        cutting.descending,
-    );
+    let page = cut(&positions, cursor, cutting.page_size.max(1), cutting.descending);
     let mut shown = page.rows;
     let mut next = page.next.map(|cursor| link(cutting.received, &cursor));
     match cutting.fault {
@@ -193,18 +151,13 @@ pub(super) fn page<T: Copy>(
         Some(Fault::ShiftPage) => shown.end = shown.end.saturating_sub(1).max(shown.start),
         Some(Fault::NextElsewhere(origin)) => {
             let target = next.as_deref().and_then(|next| next.split_once("/api/"));
-            let target = target.map_or(cutting.received.target.clone(), |(_, rest)| {
-                format!("/api/{rest}")
-            });
+            let target = target.map_or(cutting.received.target.clone(), |(_, rest)| format!("/api/{rest}"));
             next = Some(format!("{}{target}", origin.trim_end_matches('/')));
         }
         _ => {}
     }
     let previous = page.previous.map(|cursor| link(cutting.received, &cursor));
-    let results: Vec<_> = rows[shown]
-        .iter()
-        .filter_map(|(_, row)| text(*row))
-        .collect();
+    let results: Vec<_> = rows[shown].iter().filter_map(|(_, row)| text(*row)).collect();
     let body = format!(
         r#"{{"next":{},"previous":{},"results":[{}]}}"#,
         serde_json::json!(next),
@@ -237,10 +190,7 @@ mod tests {
     use super::*;
 
     fn times(minutes: &[i64]) -> Vec<DateTime<Utc>> {
-        minutes
-            .iter()
-            .map(|minute| DateTime::from_timestamp(minute * 60, 0).unwrap())
-            .collect()
+        minutes.iter().map(|minute| DateTime::from_timestamp(minute * 60, 0).unwrap()).collect()
     }
 
     #[test]
@@ -260,11 +210,7 @@ mod tests {
                         break;
                     }
                 }
-                assert_eq!(
-                    seen,
-                    (0..positions.len()).collect::<Vec<_>>(),
-                    "size {size}"
-                );
+                assert_eq!(seen, (0..positions.len()).collect::<Vec<_>>(), "size {size}");
                 if let Some(previous) = last {
                     let page = cut(&positions, Some(previous), size, is_descending);
                     assert_eq!(page.rows.len(), size, "the page before the last is full");
@@ -276,9 +222,6 @@ mod tests {
     #[test]
     fn the_documented_cursor_is_read() {
         let cursor = Cursor::read(&base64::encode(b"p=2024-02-22 16:15:00%2B00:00")).unwrap();
-        assert_eq!(
-            cursor.position,
-            "2024-02-22T16:15:00Z".parse::<DateTime<Utc>>().unwrap()
-        );
+        assert_eq!(cursor.position, "2024-02-22T16:15:00Z".parse::<DateTime<Utc>>().unwrap());
     }
 }

@@ -18,16 +18,8 @@ const KEPT_FOR: TimeDelta = TimeDelta::hours(1);
 pub(crate) struct Replies(HashMap<String, (DateTime<Utc>, Answer)>);
 
 /// Carries a call out, unless its key says that this was done already. Only POST, PUT and PATCH have keys \[C\].
-pub(super) fn once(
-    world: &mut World,
-    received: &Received,
-    fault: Option<&Fault>,
-    now: DateTime<Utc>,
-) -> Answer {
-    let name = received
-        .idempotency_key
-        .as_ref()
-        .map(|key| name(received, key));
+pub(super) fn once(world: &mut World, received: &Received, fault: Option<&Fault>, now: DateTime<Utc>) -> Answer {
+    let name = received.idempotency_key.as_ref().map(|key| name(received, key));
     let Some(name) = name.filter(|_| received.route.takes_idempotency_key()) else {
         return call(world, received, fault, now);
     };

@@ -50,16 +50,7 @@ impl Route {
 pub(super) fn find(method: &Method, path: &str) -> Route {
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     let id = parts.iter().find_map(|part| part.parse::<Uuid>().ok());
-    let template: Vec<_> = parts
-        .iter()
-        .map(|part| {
-            if part.parse::<Uuid>().is_ok() {
-                "{id}"
-            } else {
-                *part
-            }
-        })
-        .collect();
+    let template: Vec<_> = parts.iter().map(|part| if part.parse::<Uuid>().is_ok() { "{id}" } else { *part }).collect();
     let methods = methods_of(&template);
     let found = methods.iter().find(|(name, _)| *name == method.as_str());
     Route {
@@ -73,10 +64,7 @@ pub(super) fn find(method: &Method, path: &str) -> Route {
 
 fn methods_of(template: &[&str]) -> &'static [(&'static str, Endpoint)] {
     match template {
-        ["api", "v2", "calendars"] => &[
-            ("GET", Endpoint::ListCalendars),
-            ("POST", Endpoint::CreateCalendar),
-        ],
+        ["api", "v2", "calendars"] => &[("GET", Endpoint::ListCalendars), ("POST", Endpoint::CreateCalendar)],
         ["api", "v2", "calendars", "{id}"] => &[
             ("GET", Endpoint::RetrieveCalendar),
             ("PATCH", Endpoint::UpdateCalendar),
@@ -85,10 +73,9 @@ fn methods_of(template: &[&str]) -> &'static [(&'static str, Endpoint)] {
         ["api", "v2", "calendars", "{id}", "access-token"] => &[("POST", Endpoint::AccessToken)],
         ["api", "v2", "calendar-events"] => &[("GET", Endpoint::ListEvents)],
         ["api", "v2", "calendar-events", "{id}"] => &[("GET", Endpoint::RetrieveEvent)],
-        ["api", "v2", "calendar-events", "{id}", "bot"] => &[
-            ("POST", Endpoint::ScheduleBot),
-            ("DELETE", Endpoint::DeleteBot),
-        ],
+        ["api", "v2", "calendar-events", "{id}", "bot"] => {
+            &[("POST", Endpoint::ScheduleBot), ("DELETE", Endpoint::DeleteBot)]
+        }
         ["api", "v1", "bot", "{id}"] => &[("GET", Endpoint::RetrieveBot)],
         ["api", "v1", "bot", "{id}", "leave_call"] => &[("POST", Endpoint::LeaveCall)],
         _ => &[],

@@ -10,17 +10,11 @@ use uuid::Uuid;
 use super::Misuse;
 use crate::sim::{NewCalendar, NewEvent, Recall};
 
-pub(super) async fn connect(
-    State(recall): State<Recall>,
-    Json(new): Json<NewCalendar>,
-) -> Json<Value> {
+pub(super) async fn connect(State(recall): State<Recall>, Json(new): Json<NewCalendar>) -> Json<Value> {
     Json(json!({"id": recall.connect_calendar(new)}))
 }
 
-pub(super) async fn delete(
-    State(recall): State<Recall>,
-    Path(id): Path<Uuid>,
-) -> Result<(), Misuse> {
+pub(super) async fn delete(State(recall): State<Recall>, Path(id): Path<Uuid>) -> Result<(), Misuse> {
     recall.delete_calendar(recall.find_calendar(id)?);
     Ok(())
 }
@@ -67,22 +61,14 @@ pub(super) async fn same_meeting(
     for calendar in &body.calendars {
         recall.find_calendar(*calendar)?;
     }
-    Ok(Json(
-        json!({"ids": recall.same_meeting_on(&body.calendars, &body.event)}),
-    ))
+    Ok(Json(json!({"ids": recall.same_meeting_on(&body.calendars, &body.event)})))
 }
 
-pub(super) async fn insert_printed(
-    State(recall): State<Recall>,
-    Json(event): Json<Value>,
-) -> Json<Value> {
+pub(super) async fn insert_printed(State(recall): State<Recall>, Json(event): Json<Value>) -> Json<Value> {
     Json(json!({"id": recall.insert_raw_event(event)}))
 }
 
-pub(super) async fn delete_event(
-    State(recall): State<Recall>,
-    Path(id): Path<Uuid>,
-) -> Result<(), Misuse> {
+pub(super) async fn delete_event(State(recall): State<Recall>, Path(id): Path<Uuid>) -> Result<(), Misuse> {
     recall.delete_event(recall.find_event(id)?);
     Ok(())
 }

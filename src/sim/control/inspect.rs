@@ -12,17 +12,11 @@ pub(super) async fn calendars(State(recall): State<Recall>) -> Json<Vec<Value>> 
     Json(recall.calendars())
 }
 
-pub(super) async fn events(
-    State(recall): State<Recall>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Vec<Value>>, Misuse> {
+pub(super) async fn events(State(recall): State<Recall>, Path(id): Path<Uuid>) -> Result<Json<Vec<Value>>, Misuse> {
     Ok(Json(recall.events(recall.find_calendar(id)?)))
 }
 
-pub(super) async fn event(
-    State(recall): State<Recall>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Value>, Misuse> {
+pub(super) async fn event(State(recall): State<Recall>, Path(id): Path<Uuid>) -> Result<Json<Value>, Misuse> {
     Ok(Json(recall.event(id).ok_or(Unknown::Event(id))?))
 }
 

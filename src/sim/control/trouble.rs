@@ -14,10 +14,7 @@ pub(super) async fn knobs(State(recall): State<Recall>) -> Json<Knobs> {
     Json(recall.current_knobs())
 }
 
-pub(super) async fn turn_knobs(
-    State(recall): State<Recall>,
-    Json(turned): Json<Value>,
-) -> Result<Json<Knobs>, Misuse> {
+pub(super) async fn turn_knobs(State(recall): State<Recall>, Json(turned): Json<Value>) -> Result<Json<Knobs>, Misuse> {
     let mut knobs = serde_json::to_value(recall.current_knobs())?;
     merge(&mut knobs, turned);
     let knobs: Knobs = serde_json::from_value(knobs)?;
@@ -61,19 +58,12 @@ pub(super) async fn release(State(recall): State<Recall>) {
     recall.release();
 }
 
-pub(super) async fn show(
-    State(recall): State<Recall>,
-    Path(id): Path<Uuid>,
-    text: String,
-) -> Result<(), Misuse> {
+pub(super) async fn show(State(recall): State<Recall>, Path(id): Path<Uuid>, text: String) -> Result<(), Misuse> {
     recall.override_event(recall.find_event(id)?, Some(text));
     Ok(())
 }
 
-pub(super) async fn show_again(
-    State(recall): State<Recall>,
-    Path(id): Path<Uuid>,
-) -> Result<(), Misuse> {
+pub(super) async fn show_again(State(recall): State<Recall>, Path(id): Path<Uuid>) -> Result<(), Misuse> {
     recall.override_event(recall.find_event(id)?, None);
     Ok(())
 }
@@ -116,11 +106,7 @@ pub(super) async fn befall_webhooks(
     Path(what): Path<String>,
     body: String,
 ) -> Result<(), Misuse> {
-    let next: Next = if body.is_empty() {
-        Next::default()
-    } else {
-        serde_json::from_str(&body)?
-    };
+    let next: Next = if body.is_empty() { Next::default() } else { serde_json::from_str(&body)? };
     let n = next.n.unwrap_or(1);
     match what.as_str() {
         "lose-next" => recall.lose_next_webhooks(n),
@@ -136,14 +122,8 @@ pub(super) async fn befall_webhooks(
     Ok(())
 }
 
-pub(super) async fn replay(
-    State(recall): State<Recall>,
-    Path(id): Path<String>,
-) -> Result<(), Misuse> {
-    recall
-        .replay_webhook(&id)
-        .then_some(())
-        .ok_or(Misuse::Route)
+pub(super) async fn replay(State(recall): State<Recall>, Path(id): Path<String>) -> Result<(), Misuse> {
+    recall.replay_webhook(&id).then_some(()).ok_or(Misuse::Route)
 }
 
 pub(super) async fn clock(State(recall): State<Recall>) -> Json<Value> {
@@ -158,10 +138,7 @@ pub(super) struct NewTime {
     advance_secs: Option<i64>,
 }
 
-pub(super) async fn set_clock(
-    State(recall): State<Recall>,
-    Json(new): Json<NewTime>,
-) -> Json<Value> {
+pub(super) async fn set_clock(State(recall): State<Recall>, Json(new): Json<NewTime>) -> Json<Value> {
     let clock = recall.clock();
     if let Some(now) = new.now {
         clock.set(now);

@@ -2,8 +2,8 @@
 
 /// First names of calendar owners; there may be more owners than names.
 const NAMES: [&str; 20] = [
-    "Ada", "Bo", "Carmen", "Dev", "Edda", "Femi", "Greta", "Hugo", "Inés", "Jonas", "Kaia", "Liam",
-    "Mina", "Noor", "Otto", "Petra", "Quinn", "Rosa", "Sami", "Tove",
+    "Ada", "Bo", "Carmen", "Dev", "Edda", "Femi", "Greta", "Hugo", "Inés", "Jonas", "Kaia", "Liam", "Mina", "Noor",
+    "Otto", "Petra", "Quinn", "Rosa", "Sami", "Tove",
 ];
 const COMPANIES: [&str; 4] = ["larkspur", "tidewater", "quillon", "brightmoor"];
 const TITLES: [&str; 16] = [
@@ -29,17 +29,10 @@ const TITLES: [&str; 16] = [
 pub(super) fn owner(number: usize) -> (String, String) {
     let name = NAMES[number % NAMES.len()];
     let round = number / NAMES.len();
-    let suffix = if round == 0 {
-        String::new()
-    } else {
-        (round + 1).to_string()
-    };
+    let suffix = if round == 0 { String::new() } else { (round + 1).to_string() };
     let company = COMPANIES[number % COMPANIES.len()];
     let mailbox: String = name.to_lowercase().chars().filter(char::is_ascii).collect();
-    (
-        format!("{name}{suffix}"),
-        format!("{mailbox}{suffix}@{company}.test"),
-    )
+    (format!("{name}{suffix}"), format!("{mailbox}{suffix}@{company}.test"))
 }
 
 /// Somebody from outside.
@@ -58,10 +51,7 @@ pub(super) fn link(rng: &mut fastrand::Rng) -> String {
     let teams = letters(24);
     match rng.u8(..3) {
         0 => format!("https://meet.google.com/{meet}"),
-        1 => format!(
-            "https://larkspur.zoom.us/j/{}",
-            rng.u64(80_000_000_000..90_000_000_000)
-        ),
+        1 => format!("https://larkspur.zoom.us/j/{}", rng.u64(80_000_000_000..90_000_000_000)),
         _ => {
             format!("https://teams.microsoft.com/l/meetup-join/19%3ameeting_{teams}%40thread.v2/0")
         }

@@ -8,11 +8,7 @@ use crate::sim::model::meeting::{Attendee, NewEvent, Response};
 
 impl Life {
     pub(super) fn create(&mut self, sim: &Recall, now: DateTime<Utc>) -> Happening {
-        let guests = if self.rng.u8(..3) == 0 {
-            self.rng.usize(1..=3)
-        } else {
-            0
-        };
+        let guests = if self.rng.u8(..3) == 0 { self.rng.usize(1..=3) } else { 0 };
         let mut invited: Vec<_> = (0..self.owners.len()).collect();
         self.rng.shuffle(&mut invited);
         invited.truncate(1 + guests);
@@ -23,21 +19,11 @@ impl Life {
         new.organizer = Some(self.owners[invited[0]].email.clone());
         new.attendees = self.attendees(&invited);
 
-        let calendars: Vec<_> = invited
-            .iter()
-            .map(|owner| self.owners[*owner].calendar)
-            .collect();
+        let calendars: Vec<_> = invited.iter().map(|owner| self.owners[*owner].calendar).collect();
         let events = sim.same_meeting_on(&calendars, &new);
         let place = link.as_deref().map_or("without a link", cast::platform);
-        let others: Vec<_> = invited[1..]
-            .iter()
-            .map(|owner| self.owners[*owner].name.as_str())
-            .collect();
-        let with = if others.is_empty() {
-            String::new()
-        } else {
-            format!(", with {}", others.join(" and "))
-        };
+        let others: Vec<_> = invited[1..].iter().map(|owner| self.owners[*owner].name.as_str()).collect();
+        let with = if others.is_empty() { String::new() } else { format!(", with {}", others.join(" and ")) };
         let what = format!("made for {}{with} ({place})", clock_time(start, now));
         self.meetings.push(Meeting {
             title: new.title,
@@ -50,15 +36,10 @@ impl Life {
     }
 
     fn attendees(&mut self, invited: &[usize]) -> Vec<Attendee> {
-        let mut attendees: Vec<_> = invited
-            .iter()
-            .map(|owner| Attendee::new(&self.owners[*owner].email, Response::Accepted))
-            .collect();
+        let mut attendees: Vec<_> =
+            invited.iter().map(|owner| Attendee::new(&self.owners[*owner].email, Response::Accepted)).collect();
         if self.rng.bool() {
-            attendees.push(Attendee::new(
-                &cast::guest(&mut self.rng),
-                Response::NeedsAction,
-            ));
+            attendees.push(Attendee::new(&cast::guest(&mut self.rng), Response::NeedsAction));
         }
         attendees
     }
@@ -68,11 +49,7 @@ impl Life {
         let (before, start) = (self.meetings[at].start, self.some_time(now));
         self.on_copies(at, |event| sim.move_event(event, start));
         self.meetings[at].start = start;
-        let what = format!(
-            "moved from {} to {}",
-            clock_time(before, now),
-            clock_time(start, now)
-        );
+        let what = format!("moved from {} to {}", clock_time(before, now), clock_time(start, now));
         Some(self.say(at, &what))
     }
 
@@ -112,31 +89,20 @@ impl Life {
     pub(super) fn invite(&mut self, sim: &Recall) -> Option<Happening> {
         let at = self.pick(|meeting| !meeting.is_deleted)?;
         let guest = cast::guest(&mut self.rng);
-        let response = if self.rng.bool() {
-            Response::Accepted
-        } else {
-            Response::Declined
-        };
+        let response = if self.rng.bool() { Response::Accepted } else { Response::Declined };
         self.on_copies(at, |event| {
             sim.edit_event(event, |meeting| {
                 meeting.attendees.retain(|attendee| attendee.email != guest);
                 meeting.attendees.push(Attendee::new(&guest, response));
             });
         });
-        let answer = if response == Response::Accepted {
-            "accepted"
-        } else {
-            "declined"
-        };
+        let answer = if response == Response::Accepted { "accepted" } else { "declined" };
         Some(self.say(at, &format!("was {answer} by {guest}")))
     }
 
-    pub(super) fn disconnect(&mut self, sim: &Recall) -> Option<Happening> {
-        let connected: Vec<_> = self
-            .owners
-            .iter_mut()
-            .filter(|owner| owner.is_connected)
-            .collect();
+    /// Cuts a calendar off, unless it is the last that is connected.
+    pub fn disconnect(&mut self, sim: &Recall) -> Option<Happening> {
+        let connected: Vec<_> = self.owners.iter_mut().filter(|owner| owner.is_connected).collect();
         // Most calendars stay connected, or the rest of the story is told to nobody.
         if connected.len() < 2 {
             return None;
@@ -148,7 +114,8 @@ impl Life {
         Some(owner.say("was disconnected: its owner's consent was revoked"))
     }
 
-    pub(super) fn reconnect(&mut self, sim: &Recall) -> Option<Happening> {
+    /// Connects a calendar again, if one is cut off.
+    pub fn reconnect(&mut self, sim: &Recall) -> Option<Happening> {
         let owner = self.owners.iter_mut().find(|owner| !owner.is_connected)?;
         owner.is_connected = true;
         sim.reconnect_calendar(owner.calendar);
@@ -157,11 +124,7 @@ impl Life {
 
     /// Mostly within hours, sometimes within days, on a quarter hour, at least five minutes away.
     fn some_time(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let quarters = if self.rng.u8(..10) < 6 {
-            self.rng.i64(1..32)
-        } else {
-            self.rng.i64(32..480)
-        };
+        let quarters = if self.rng.u8(..10) < 6 { self.rng.i64(1..32) } else { self.rng.i64(32..480) };
         let soonest = (now.timestamp() + 5 * 60).div_euclid(900) * 900;
         DateTime::from_timestamp(soonest, 0).unwrap_or(now) + TimeDelta::minutes(15 * quarters)
     }
@@ -170,6 +133,5 @@ impl Life {
 /// `14:00` today, `Thu 14:00` within the week.
 fn clock_time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let is_today = at.date_naive() == now.date_naive();
-    at.format(if is_today { "%H:%M" } else { "%a %H:%M" })
-        .to_string()
+    at.format(if is_today { "%H:%M" } else { "%a %H:%M" }).to_string()
 }

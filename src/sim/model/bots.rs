@@ -24,9 +24,7 @@ impl Workspace {
         let row = self.events.get(&event).and_then(|event| event.row.as_ref());
         let row = row.ok_or(Refusal::NotFound)?;
         if row.is_deleted && self.knobs.refuse_delete_on_deleted {
-            return Err(Refusal::NotSchedulable(
-                "Cannot change bots of a deleted calendar event.",
-            ));
+            return Err(Refusal::NotSchedulable("Cannot change bots of a deleted calendar event."));
         }
         if self.unlink_scheduled(event, now) {
             self.echo(event, now);
@@ -95,32 +93,18 @@ impl Workspace {
         if self.end_call(id, BotState::Left, now) {
             return Ok(());
         }
-        Err(Refusal::Coded(
-            400,
-            "cannot_command_unstarted_bot",
-            "Cannot command unstarted bot.",
-        ))
+        Err(Refusal::Coded(400, "cannot_command_unstarted_bot", "Cannot command unstarted bot."))
     }
 
     /// A person puts the event's bots out of the call.
     pub(crate) fn kick_bots(&mut self, event: Uuid, now: DateTime<Utc>) -> bool {
-        let bots = self
-            .events
-            .get(&event)
-            .map(|event| event.bots.clone())
-            .unwrap_or_default();
-        let kicked = bots
-            .into_iter()
-            .filter(|bot| self.end_call(*bot, BotState::Left, now));
+        let bots = self.events.get(&event).map(|event| event.bots.clone()).unwrap_or_default();
+        let kicked = bots.into_iter().filter(|bot| self.end_call(*bot, BotState::Left, now));
         kicked.count() > 0
     }
 
     fn end_call(&mut self, id: Uuid, state: BotState, now: DateTime<Utc>) -> bool {
-        let Some(bot) = self
-            .bots
-            .get_mut(&id)
-            .filter(|bot| bot.state == BotState::InCall)
-        else {
+        let Some(bot) = self.bots.get_mut(&id).filter(|bot| bot.state == BotState::InCall) else {
             return false;
         };
         bot.state = state;
@@ -141,12 +125,7 @@ impl Workspace {
             "data": {"code": code, "sub_code": null, "updated_at": micros(now)},
         }});
         let body = body.to_string();
-        self.notices.push(Notice {
-            topic,
-            calendar_id: None,
-            direct_url: None,
-            body,
-        });
+        self.notices.push(Notice { topic, calendar_id: None, direct_url: None, body });
     }
 
     /// The knob under which a change of bots touches the event.
@@ -155,10 +134,7 @@ impl Workspace {
             return;
         }
         let stamp = self.stamp(now);
-        let row = self
-            .events
-            .get_mut(&event)
-            .and_then(|event| event.row.as_mut());
+        let row = self.events.get_mut(&event).and_then(|event| event.row.as_mut());
         if let Some(row) = row {
             row.updated_at = stamp;
             let calendar_id = row.calendar_id;
@@ -168,10 +144,7 @@ impl Workspace {
 
     /// The knob under which a scheduled bot follows its moved event, keeping its key.
     pub(super) fn move_bot(&mut self, event: Uuid) {
-        let Some(id) = self
-            .scheduled_bot_of(event)
-            .filter(|_| self.knobs.move_bots)
-        else {
+        let Some(id) = self.scheduled_bot_of(event).filter(|_| self.knobs.move_bots) else {
             return;
         };
         let Some(row) = self.events.get(&event).and_then(|event| event.row.as_ref()) else {
@@ -196,13 +169,7 @@ impl Workspace {
     }
 
     /// A bot that a printed event names.
-    pub(super) fn insert_bot(
-        &mut self,
-        event: Uuid,
-        entry: &Value,
-        end: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) {
+    pub(super) fn insert_bot(&mut self, event: Uuid, entry: &Value, end: DateTime<Utc>, now: DateTime<Utc>) {
         let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
         let join_at = text("start_time").parse().unwrap_or(now);
         let id = text("bot_id").parse().unwrap_or_else(|_| self.new_id());
@@ -216,11 +183,7 @@ impl Workspace {
             join_at,
             event_start: join_at,
             event_end: end,
-            state: if is_past {
-                BotState::Done
-            } else {
-                BotState::Scheduled
-            },
+            state: if is_past { BotState::Done } else { BotState::Scheduled },
             created_at: now,
             dispatched_at: is_past.then_some(join_at),
             ended_at: is_past.then_some(now),
@@ -238,11 +201,7 @@ impl Workspace {
     /// The entry of `bots[]`.
     pub(super) fn bot_entry(&self, id: Uuid) -> Value {
         let bot = &self.bots[&id];
-        let start = if self.knobs.bot_start_is_event_start {
-            bot.event_start
-        } else {
-            bot.join_at
-        };
+        let start = if self.knobs.bot_start_is_event_start { bot.event_start } else { bot.join_at };
         json!({
             "bot_id": id,
             "start_time": seconds(start),
@@ -273,9 +232,7 @@ impl Workspace {
         });
         if let (Some(shown), Value::Object(known)) = (shown.as_object_mut(), known) {
             shown.extend(known);
-            shown
-                .entry("bot_name")
-                .or_insert_with(|| "Meeting Notetaker".into());
+            shown.entry("bot_name").or_insert_with(|| "Meeting Notetaker".into());
             shown.entry("metadata").or_insert_with(|| json!({}));
         }
         (bot.state != BotState::Removed).then_some(shown)

@@ -105,13 +105,9 @@ impl CalendarChange {
     }
 
     fn renews_grant(&self) -> bool {
-        [
-            "oauth_client_secret",
-            "oauth_refresh_token",
-            "oauth_client_private_key",
-        ]
-        .iter()
-        .any(|field| self.oauth.contains_key(*field))
+        ["oauth_client_secret", "oauth_refresh_token", "oauth_client_private_key"]
+            .iter()
+            .any(|field| self.oauth.contains_key(*field))
     }
 }
 
@@ -127,20 +123,10 @@ pub(crate) struct CalendarFilter {
 impl CalendarFilter {
     fn lets(&self, calendar: &Calendar) -> bool {
         let shown_email = calendar.has_synced.then_some(&calendar.email);
-        self.created_at_gte
-            .is_none_or(|since| calendar.created_at >= since)
-            && self
-                .email
-                .as_ref()
-                .is_none_or(|email| shown_email == Some(email))
-            && self
-                .platform
-                .as_ref()
-                .is_none_or(|platform| calendar.platform.as_str() == platform)
-            && self
-                .status
-                .as_ref()
-                .is_none_or(|status| calendar.status.as_str() == status)
+        self.created_at_gte.is_none_or(|since| calendar.created_at >= since)
+            && self.email.as_ref().is_none_or(|email| shown_email == Some(email))
+            && self.platform.as_ref().is_none_or(|platform| calendar.platform.as_str() == platform)
+            && self.status.as_ref().is_none_or(|status| calendar.status.as_str() == status)
     }
 }
 
@@ -151,11 +137,7 @@ impl Workspace {
 
     /// Calendars that pass `filter`, oldest first.
     pub(crate) fn list_calendars(&self, filter: &CalendarFilter) -> Vec<&Calendar> {
-        let mut found: Vec<_> = self
-            .calendars
-            .values()
-            .filter(|calendar| filter.lets(calendar))
-            .collect();
+        let mut found: Vec<_> = self.calendars.values().filter(|calendar| filter.lets(calendar)).collect();
         found.sort_by_key(|calendar| (calendar.created_at, calendar.id));
         found
     }
@@ -204,10 +186,7 @@ impl Workspace {
         calendar.set_status(Status::Connecting, stamp);
         calendar.previous = None;
         self.calendars.insert(id, calendar);
-        self.wake(
-            now + TimeDelta::seconds(self.knobs.connect_delay_secs),
-            Wake::Connect(id),
-        );
+        self.wake(now + TimeDelta::seconds(self.knobs.connect_delay_secs), Wake::Connect(id));
     }
 
     /// PATCH. An empty one tries a lost connection again; new credentials do so with a new grant \[C\].
@@ -219,8 +198,7 @@ impl Workspace {
     ) -> Result<(), Refusal> {
         let stamp = self.stamp(now);
         let calendar = self.calendars.get_mut(&id).ok_or(Refusal::NotFound)?;
-        let reconnects =
-            calendar.status == Status::Disconnected && (change.is_empty() || change.renews_grant());
+        let reconnects = calendar.status == Status::Disconnected && (change.is_empty() || change.renews_grant());
         calendar.grant_is_good |= change.renews_grant();
         let before = calendar.json();
         calendar.oauth.extend(change.oauth);
@@ -249,10 +227,7 @@ impl Workspace {
             calendar.set_status(Status::Connecting, stamp);
         }
         self.notify_update(id);
-        self.wake(
-            now + TimeDelta::seconds(self.knobs.connect_delay_secs),
-            Wake::Connect(id),
-        );
+        self.wake(now + TimeDelta::seconds(self.knobs.connect_delay_secs), Wake::Connect(id));
     }
 
     /// The connection attempt ends: well, with a sync, or not, if the grant is void.
@@ -280,12 +255,7 @@ impl Workspace {
     }
 
     /// The provider ends the connection; Recall notices after `revocation_lag_secs`.
-    pub(crate) fn disconnect_calendar(
-        &mut self,
-        id: Uuid,
-        grant_is_good: bool,
-        now: DateTime<Utc>,
-    ) {
+    pub(crate) fn disconnect_calendar(&mut self, id: Uuid, grant_is_good: bool, now: DateTime<Utc>) {
         if let Some(calendar) = self.calendars.get_mut(&id) {
             calendar.grant_is_good = grant_is_good;
         }
@@ -340,8 +310,5 @@ impl Workspace {
 
 /// Metadata as the API holds it.
 pub(crate) fn metadata_json(metadata: &BTreeMap<String, String>) -> Value {
-    metadata
-        .iter()
-        .map(|(key, value)| (key.clone(), json!(value)))
-        .collect()
+    metadata.iter().map(|(key, value)| (key.clone(), json!(value))).collect()
 }

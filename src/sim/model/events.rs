@@ -47,16 +47,8 @@ impl Workspace {
     }
 
     /// Somebody makes events: one batch, so one stamp and one webhook.
-    pub(crate) fn create_events(
-        &mut self,
-        calendar_id: Uuid,
-        new: Vec<NewEvent>,
-        now: DateTime<Utc>,
-    ) -> Vec<Uuid> {
-        let ids: Vec<_> = new
-            .into_iter()
-            .map(|new| self.add_event(calendar_id, new, now))
-            .collect();
+    pub(crate) fn create_events(&mut self, calendar_id: Uuid, new: Vec<NewEvent>, now: DateTime<Utc>) -> Vec<Uuid> {
+        let ids: Vec<_> = new.into_iter().map(|new| self.add_event(calendar_id, new, now)).collect();
         self.sync(ids.iter().copied(), now);
         ids
     }
@@ -65,8 +57,7 @@ impl Workspace {
         let id = self.new_id();
         let token = self.new_token(26);
         let platform_id = new.platform_id.get_or_insert_with(|| token.clone());
-        new.ical_uid
-            .get_or_insert_with(|| format!("{platform_id}@google.com"));
+        new.ical_uid.get_or_insert_with(|| format!("{platform_id}@google.com"));
         let event = Event {
             id,
             calendar_id,
@@ -101,12 +92,7 @@ impl Workspace {
     }
 
     /// Somebody changes an event.
-    pub(crate) fn edit_event(
-        &mut self,
-        id: Uuid,
-        edit: impl FnOnce(&mut NewEvent),
-        now: DateTime<Utc>,
-    ) {
+    pub(crate) fn edit_event(&mut self, id: Uuid, edit: impl FnOnce(&mut NewEvent), now: DateTime<Utc>) {
         let Some(event) = self.events.get_mut(&id) else {
             return;
         };
@@ -153,23 +139,13 @@ impl Workspace {
     }
 
     /// Copies events into their rows, where there is news. One stamp for all; one webhook for each calendar with news.
-    pub(super) fn sync(
-        &mut self,
-        events: impl IntoIterator<Item = Uuid>,
-        now: DateTime<Utc>,
-    ) -> BTreeSet<Uuid> {
-        let news: Vec<_> = events
-            .into_iter()
-            .filter_map(|id| Some((id, self.fresh_row(id, now)?)))
-            .collect();
+    pub(super) fn sync(&mut self, events: impl IntoIterator<Item = Uuid>, now: DateTime<Utc>) -> BTreeSet<Uuid> {
+        let news: Vec<_> = events.into_iter().filter_map(|id| Some((id, self.fresh_row(id, now)?))).collect();
         if news.is_empty() {
             return BTreeSet::new();
         }
         let stamp = self.stamp(now);
-        let told: BTreeSet<_> = news
-            .into_iter()
-            .map(|(id, row)| self.replace_row(id, row, stamp, now))
-            .collect();
+        let told: BTreeSet<_> = news.into_iter().map(|(id, row)| self.replace_row(id, row, stamp, now)).collect();
         for calendar in &told {
             self.notify_sync(*calendar, stamp);
         }
@@ -183,19 +159,12 @@ impl Workspace {
         let start = event.meeting.start;
         let is_in_window = now - WINDOW_BACK <= start && start <= now + WINDOW_AHEAD;
         let was_never_seen = event.row.is_none() && event.is_deleted;
-        if calendar.status != Status::Connected
-            || !is_in_window
-            || was_never_seen
-            || event.is_printed
-        {
+        if calendar.status != Status::Connected || !is_in_window || was_never_seen || event.is_printed {
             return None;
         }
         let meeting = &event.meeting;
         let meeting_platform = meeting.meeting_url.as_deref().and_then(meeting_platform);
-        let stamps = event
-            .row
-            .as_ref()
-            .map(|row| (row.created_at, row.updated_at));
+        let stamps = event.row.as_ref().map(|row| (row.created_at, row.updated_at));
         let row = Row {
             calendar_id: calendar.id,
             platform: calendar.platform,
@@ -203,10 +172,7 @@ impl Workspace {
             ical_uid: meeting.ical_uid.clone().unwrap_or_default(),
             start,
             end: meeting.end,
-            meeting_url: meeting
-                .meeting_url
-                .clone()
-                .filter(|_| meeting_platform.is_some()),
+            meeting_url: meeting.meeting_url.clone().filter(|_| meeting_platform.is_some()),
             meeting_platform: meeting_platform.map(str::to_owned),
             raw: raw::render(&raw::Source {
                 platform: calendar.platform,
@@ -224,24 +190,14 @@ impl Workspace {
     }
 
     /// Returns the calendar the row is in.
-    fn replace_row(
-        &mut self,
-        id: Uuid,
-        row: Row,
-        stamp: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Uuid {
+    fn replace_row(&mut self, id: Uuid, row: Row, stamp: DateTime<Utc>, now: DateTime<Utc>) -> Uuid {
         let calendar_id = row.calendar_id;
         let is_deleted = row.is_deleted;
         if let Some(event) = self.events.get_mut(&id) {
             let is_new = event.row.is_none();
             event.previous = event.row.take();
             let created_at = if is_new { stamp } else { row.created_at };
-            event.row = Some(Row {
-                created_at,
-                updated_at: stamp,
-                ..row
-            });
+            event.row = Some(Row { created_at, updated_at: stamp, ..row });
         }
         if is_deleted {
             self.unlink_scheduled(id, now);
@@ -277,9 +233,7 @@ impl Workspace {
             _ => Platform::GoogleCalendar,
         };
         let id = text("id").parse().unwrap_or_else(|_| self.new_id());
-        let calendar_id = text("calendar_id")
-            .parse()
-            .unwrap_or_else(|_| self.new_id());
+        let calendar_id = text("calendar_id").parse().unwrap_or_else(|_| self.new_id());
         if !self.calendars.contains_key(&calendar_id) {
             let email = format!("{}@calendars.test", calendar_id.simple());
             self.insert_calendar(calendar_id, platform, email, CalendarChange::default(), now);
@@ -327,9 +281,7 @@ impl Workspace {
 
 /// The platforms whose links Recall knows; any other link leaves `meeting_url` null \[C\].
 fn meeting_platform(url: &str) -> Option<&'static str> {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let host = rest.split(['/', '?', '#', ':']).next()?;
     let is_at = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
     let known = [
@@ -341,8 +293,5 @@ fn meeting_platform(url: &str) -> Option<&'static str> {
         ("gotomeeting.com", "goto_meeting"),
         ("meet.goto.com", "goto_meeting"),
     ];
-    known
-        .into_iter()
-        .find(|(domain, _)| is_at(domain))
-        .map(|(_, platform)| platform)
+    known.into_iter().find(|(domain, _)| is_at(domain)).map(|(_, platform)| platform)
 }

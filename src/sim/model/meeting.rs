@@ -41,11 +41,7 @@ pub struct Attendee {
 impl Attendee {
     /// Somebody without a name.
     pub fn new(email: &str, response: Response) -> Self {
-        Self {
-            email: email.to_owned(),
-            name: None,
-            response,
-        }
+        Self { email: email.to_owned(), name: None, response }
     }
 }
 

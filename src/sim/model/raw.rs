@@ -60,25 +60,15 @@ fn google(source: &Source<'_>) -> Value {
 fn google_extras(fields: &mut Map<String, Value>, source: &Source<'_>) {
     let meeting = source.meeting;
     if source.organizer() == source.owner {
-        fields.insert(
-            "organizer".into(),
-            json!({"email": source.owner, "self": true}),
-        );
+        fields.insert("organizer".into(), json!({"email": source.owner, "self": true}));
     }
     if !meeting.attendees.is_empty() {
-        let attendees: Vec<_> = meeting
-            .attendees
-            .iter()
-            .map(|guest| google_attendee(guest, source))
-            .collect();
+        let attendees: Vec<_> = meeting.attendees.iter().map(|guest| google_attendee(guest, source)).collect();
         fields.insert("attendees".into(), attendees.into());
     }
     if let Some(series) = &meeting.recurring_id {
         fields.insert("recurringEventId".into(), series.as_str().into());
-        fields.insert(
-            "originalStartTime".into(),
-            google_time(meeting.start, meeting.all_day),
-        );
+        fields.insert("originalStartTime".into(), google_time(meeting.start, meeting.all_day));
     }
     if meeting.private {
         fields.insert("visibility".into(), "private".into());
@@ -139,15 +129,8 @@ fn meet_conference(url: &str) -> Value {
 fn outlook(source: &Source<'_>) -> Value {
     let meeting = source.meeting;
     let is_occurrence = meeting.recurring_id.is_some();
-    let teams = meeting
-        .meeting_url
-        .as_deref()
-        .filter(|url| url.starts_with("https://teams."));
-    let place = meeting
-        .meeting_url
-        .as_deref()
-        .filter(|_| teams.is_none())
-        .unwrap_or("Room");
+    let teams = meeting.meeting_url.as_deref().filter(|url| url.starts_with("https://teams."));
+    let place = meeting.meeting_url.as_deref().filter(|_| teams.is_none()).unwrap_or("Room");
     let place = json!({"displayName": place, "uniqueId": place, "locationType": "default", "uniqueIdType": "private"});
     let is_organizer = source.organizer() == source.owner;
     let mut raw = json!({
@@ -238,21 +221,14 @@ fn millis(at: DateTime<Utc>) -> String {
 /// The meeting behind a printed row, as far as later edits need it.
 pub(super) fn read(raw: &Value, row: &Row) -> NewEvent {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let title = text(&raw["summary"])
-        .or_else(|| text(&raw["subject"]))
-        .unwrap_or_default();
-    let attendees = raw["attendees"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(read_attendee);
+    let title = text(&raw["summary"]).or_else(|| text(&raw["subject"])).unwrap_or_default();
+    let attendees = raw["attendees"].as_array().into_iter().flatten().map(read_attendee);
     let (platform_id, ical_uid) = row.ids();
     NewEvent {
         end: row.end,
         meeting_url: row.meeting_url.clone(),
         attendees: attendees.collect(),
-        organizer: text(&raw["organizer"]["email"])
-            .or_else(|| text(&raw["organizer"]["emailAddress"]["address"])),
+        organizer: text(&raw["organizer"]["email"]).or_else(|| text(&raw["organizer"]["emailAddress"]["address"])),
         recurring_id: text(&raw["recurringEventId"]).or_else(|| text(&raw["seriesMasterId"])),
         ical_uid: Some(ical_uid.to_owned()),
         platform_id: Some(platform_id.to_owned()),
@@ -264,12 +240,8 @@ pub(super) fn read(raw: &Value, row: &Row) -> NewEvent {
 }
 
 fn read_attendee(guest: &Value) -> Attendee {
-    let email = guest["email"]
-        .as_str()
-        .or_else(|| guest["emailAddress"]["address"].as_str());
-    let response = guest["responseStatus"]
-        .as_str()
-        .or_else(|| guest["status"]["response"].as_str());
+    let email = guest["email"].as_str().or_else(|| guest["emailAddress"]["address"].as_str());
+    let response = guest["responseStatus"].as_str().or_else(|| guest["status"]["response"].as_str());
     let response = match response {
         Some("accepted" | "organizer") => Response::Accepted,
         Some("declined") => Response::Declined,

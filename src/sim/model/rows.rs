@@ -53,13 +53,8 @@ pub(crate) struct EventFilter {
 impl EventFilter {
     fn lets(&self, row: &Row) -> bool {
         self.calendar_id.is_none_or(|id| row.calendar_id == id)
-            && self
-                .ical_uid
-                .as_ref()
-                .is_none_or(|prefix| row.ical_uid.starts_with(prefix))
-            && self
-                .is_deleted
-                .is_none_or(|is_deleted| row.is_deleted == is_deleted)
+            && self.ical_uid.as_ref().is_none_or(|prefix| row.ical_uid.starts_with(prefix))
+            && self.is_deleted.is_none_or(|is_deleted| row.is_deleted == is_deleted)
             && self.start.is_none_or(|at| row.start == at)
             && self.start_gte.is_none_or(|at| row.start >= at)
             && self.start_lte.is_none_or(|at| row.start <= at)
@@ -74,22 +69,11 @@ impl Workspace {
         let start = |event: &Event| Some((event.row.as_ref()?.start, event.id));
         let mut found: Vec<_> = match filter.calendar_id {
             Some(id) => {
-                let ids = self
-                    .calendars
-                    .get(&id)
-                    .map(|calendar| calendar.events.as_slice());
-                let events = ids
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(|id| self.events.get(id));
+                let ids = self.calendars.get(&id).map(|calendar| calendar.events.as_slice());
+                let events = ids.unwrap_or_default().iter().filter_map(|id| self.events.get(id));
                 events.filter(lets).filter_map(start).collect()
             }
-            None => self
-                .events
-                .values()
-                .filter(lets)
-                .filter_map(start)
-                .collect(),
+            None => self.events.values().filter(lets).filter_map(start).collect(),
         };
         found.sort_unstable();
         found

@@ -37,9 +37,7 @@ impl Workspace {
     ) -> Result<(), Refusal> {
         let order = self.check_order(event, key, config, now)?;
         let current = self.scheduled_bot_of(event);
-        let is_new_time = current
-            .and_then(|id| self.bots.get(&id))
-            .is_none_or(|bot| bot.join_at != order.join_at);
+        let is_new_time = current.and_then(|id| self.bots.get(&id)).is_none_or(|bot| bot.join_at != order.join_at);
         if is_new_time && order.join_at - now < AD_HOC && self.rng.f64() < self.knobs.pool_empty {
             return Err(Refusal::PoolEmpty);
         }
@@ -53,42 +51,27 @@ impl Workspace {
     }
 
     /// The documented refusals, then defaults from the event.
-    fn check_order(
-        &self,
-        event: Uuid,
-        key: &str,
-        config: &Value,
-        now: DateTime<Utc>,
-    ) -> Result<Order, Refusal> {
+    fn check_order(&self, event: Uuid, key: &str, config: &Value, now: DateTime<Utc>) -> Result<Order, Refusal> {
         let event = self.events.get(&event).ok_or(Refusal::NotFound)?;
         let row = event.row.as_ref().ok_or(Refusal::NotFound)?;
-        let calendar = self
-            .calendars
-            .get(&row.calendar_id)
-            .ok_or(Refusal::NotFound)?;
+        let calendar = self.calendars.get(&row.calendar_id).ok_or(Refusal::NotFound)?;
         if calendar.status == Status::Disconnected {
-            return Err(Refusal::NotSchedulable(
-                "Cannot schedule bot as calendar is disconnected.",
-            ));
+            return Err(Refusal::NotSchedulable("Cannot schedule bot as calendar is disconnected."));
         }
         if row.is_deleted || row.is_cancelled() {
-            return Err(Refusal::NotSchedulable(
-                "Cannot schedule bot as calendar event has been cancelled.",
-            ));
+            return Err(Refusal::NotSchedulable("Cannot schedule bot as calendar event has been cancelled."));
         }
         if row.end <= now {
             return Err(Refusal::Ended);
         }
         let meeting_url = match &config["meeting_url"] {
             Value::String(url) => url.clone(),
-            Value::Null => row.meeting_url.clone().ok_or(Refusal::NotSchedulable(
-                "Cannot schedule bot as calendar event has no meeting url.",
-            ))?,
+            Value::Null => row
+                .meeting_url
+                .clone()
+                .ok_or(Refusal::NotSchedulable("Cannot schedule bot as calendar event has no meeting url."))?,
             _ => {
-                return Err(Refusal::Field(
-                    "meeting_url",
-                    "Not a valid string.".to_owned(),
-                ));
+                return Err(Refusal::Field("meeting_url", "Not a valid string.".to_owned()));
             }
         };
         let join_at = match &config["join_at"] {
@@ -107,13 +90,7 @@ impl Workspace {
     }
 
     /// Finds or makes the one bot that carries the order out, and unlinks the event from any other.
-    fn place_order(
-        &mut self,
-        event: Uuid,
-        order: Order,
-        current: Option<Uuid>,
-        now: DateTime<Utc>,
-    ) -> Uuid {
+    fn place_order(&mut self, event: Uuid, order: Order, current: Option<Uuid>, now: DateTime<Utc>) -> Uuid {
         let is_alone = |bots: &Self, id: Uuid| bots.bots[&id].events.len() == 1;
         let holder = self.scheduled.get(&order.key).copied();
         let keep = match (current, holder) {
@@ -195,8 +172,5 @@ impl Workspace {
 }
 
 fn wrong_time() -> Refusal {
-    Refusal::Field(
-        "join_at",
-        "Datetime has wrong format. Use ISO 8601.".to_owned(),
-    )
+    Refusal::Field("join_at", "Datetime has wrong format. Use ISO 8601.".to_owned())
 }

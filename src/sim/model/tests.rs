@@ -20,10 +20,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = "2026-01-20T09:00:00Z".parse().unwrap();
-        Self {
-            workspace: Workspace::new(Knobs::default(), 7),
-            now,
-        }
+        Self { workspace: Workspace::new(Knobs::default(), 7), now }
     }
 
     fn at(&self, minutes: i64) -> DateTime<Utc> {
@@ -39,9 +36,7 @@ impl World {
     fn connect(&mut self, email: &str) -> Uuid {
         let email = Some(email.to_owned());
         let change = CalendarChange::default();
-        let id = self
-            .workspace
-            .create_calendar(Platform::GoogleCalendar, email, change, self.now);
+        let id = self.workspace.create_calendar(Platform::GoogleCalendar, email, change, self.now);
         self.workspace.tick(self.now);
         id
     }
@@ -54,18 +49,13 @@ impl World {
 
     fn shift(&mut self, event: Uuid, minutes: i64) {
         let start = self.at(minutes);
-        self.workspace
-            .edit_event(event, |meeting| meeting.move_to(start), self.now);
+        self.workspace.edit_event(event, |meeting| meeting.move_to(start), self.now);
     }
 
     fn schedule(&mut self, event: Uuid, key: &str) -> Uuid {
         self.try_schedule(event, key, &json!({})).unwrap();
         let bots = self.shown(event)["bots"].clone();
-        bots.as_array().unwrap().last().unwrap()["bot_id"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap()
+        bots.as_array().unwrap().last().unwrap()["bot_id"].as_str().unwrap().parse().unwrap()
     }
 
     fn try_schedule(&mut self, event: Uuid, key: &str, config: &Value) -> Result<(), Refusal> {
@@ -79,19 +69,11 @@ impl World {
     }
 
     fn updated_at(&self, event: Uuid) -> DateTime<Utc> {
-        self.shown(event)["updated_at"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap()
+        self.shown(event)["updated_at"].as_str().unwrap().parse().unwrap()
     }
 
     fn live(&self) -> Vec<&Bot> {
-        self.workspace
-            .all_bots()
-            .into_iter()
-            .filter(|bot| bot.is_live())
-            .collect()
+        self.workspace.all_bots().into_iter().filter(|bot| bot.is_live()).collect()
     }
 
     fn state(&self, bot: Uuid) -> BotState {
@@ -99,22 +81,14 @@ impl World {
     }
 
     fn topics(&mut self) -> Vec<String> {
-        self.workspace
-            .take_notices()
-            .into_iter()
-            .map(|notice| notice.topic)
-            .collect()
+        self.workspace.take_notices().into_iter().map(|notice| notice.topic).collect()
     }
 
     /// `last_updated_ts` of the last `calendar.sync_events`.
     fn told(&mut self) -> DateTime<Utc> {
         let notice = self.workspace.take_notices().pop().unwrap();
         let body: Value = serde_json::from_str(&notice.body).unwrap();
-        body["data"]["last_updated_ts"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap()
+        body["data"]["last_updated_ts"].as_str().unwrap().parse().unwrap()
     }
 
     /// What must hold after everything.
@@ -125,46 +99,25 @@ impl World {
             let scheduled: Vec<_> = event.bots.iter().filter(is_scheduled).collect();
             assert!(scheduled.len() <= 1, "one scheduled bot per event");
             let row = event.row.as_ref();
-            assert!(
-                scheduled.is_empty() || !row.unwrap().is_deleted,
-                "no bot on a deleted event"
-            );
+            assert!(scheduled.is_empty() || !row.unwrap().is_deleted, "no bot on a deleted event");
         }
         let mut keys: Vec<_> = Vec::new();
-        for bot in workspace
-            .bots
-            .values()
-            .filter(|bot| bot.state == BotState::Scheduled)
-        {
+        for bot in workspace.bots.values().filter(|bot| bot.state == BotState::Scheduled) {
             keys.push(&bot.key);
-            assert_eq!(
-                workspace.scheduled.get(&bot.key),
-                Some(&bot.id),
-                "keys lead to their bots"
-            );
+            assert_eq!(workspace.scheduled.get(&bot.key), Some(&bot.id), "keys lead to their bots");
             assert!(!bot.events.is_empty());
             for event in &bot.events {
-                assert!(
-                    workspace.events[event].bots.contains(&bot.id),
-                    "links go both ways"
-                );
+                assert!(workspace.events[event].bots.contains(&bot.id), "links go both ways");
             }
         }
-        assert_eq!(
-            keys.len(),
-            workspace.scheduled.len(),
-            "one scheduled bot per key"
-        );
+        assert_eq!(keys.len(), workspace.scheduled.len(), "one scheduled bot per key");
     }
 }
 
 #[test]
 fn a_key_is_one_bot_for_all_its_events_and_it_dies_with_the_last() {
     let mut world = World::new();
-    let (ada, bo) = (
-        world.connect("ada@acme.test"),
-        world.connect("bo@acme.test"),
-    );
+    let (ada, bo) = (world.connect("ada@acme.test"), world.connect("bo@acme.test"));
     let (hers, his) = (world.meet(ada, 60), world.meet(bo, 60));
     let bot = world.schedule(hers, "k");
     assert_eq!(world.schedule(his, "k"), bot);
@@ -181,22 +134,11 @@ fn scheduling_again_replaces_the_whole_configuration_and_keeps_the_unshared_bot(
     let mut world = World::new();
     let ada = world.connect("ada@acme.test");
     let event = world.meet(ada, 60);
-    world
-        .try_schedule(
-            event,
-            "k",
-            &json!({"bot_name": "A", "metadata": {"x": "1"}}),
-        )
-        .unwrap();
+    world.try_schedule(event, "k", &json!({"bot_name": "A", "metadata": {"x": "1"}})).unwrap();
     let bot = world.live()[0].id;
-    world
-        .try_schedule(event, "other", &json!({"bot_name": "B"}))
-        .unwrap();
+    world.try_schedule(event, "other", &json!({"bot_name": "B"})).unwrap();
     assert_eq!(world.live().len(), 1);
-    assert_eq!(
-        (world.live()[0].id, &world.live()[0].config),
-        (bot, &json!({"bot_name": "B"}))
-    );
+    assert_eq!((world.live()[0].id, &world.live()[0].config), (bot, &json!({"bot_name": "B"})));
 
     world.workspace.knobs.new_bot_id = true;
     assert_ne!(world.schedule(event, "other"), bot);
@@ -222,37 +164,12 @@ fn link_and_time_come_from_the_event_unless_given() {
     let ada = world.connect("ada@acme.test");
     let event = world.meet(ada, 60);
     world.schedule(event, "k");
-    assert_eq!(
-        (
-            world.live()[0].join_at,
-            world.live()[0].meeting_url.as_str()
-        ),
-        (world.at(60), MEET)
-    );
+    assert_eq!((world.live()[0].join_at, world.live()[0].meeting_url.as_str()), (world.at(60), MEET));
     let join_at = world.at(58).to_rfc3339();
-    world
-        .try_schedule(
-            event,
-            "k",
-            &json!({"join_at": join_at, "meeting_url": ZOOM}),
-        )
-        .unwrap();
-    assert_eq!(
-        (
-            world.live()[0].join_at,
-            world.live()[0].meeting_url.as_str()
-        ),
-        (world.at(58), ZOOM)
-    );
-    for wrong in [
-        json!({"join_at": "soon"}),
-        json!({"join_at": {}}),
-        json!({"meeting_url": 1}),
-    ] {
-        assert!(matches!(
-            world.try_schedule(event, "k", &wrong),
-            Err(Refusal::Field(..))
-        ));
+    world.try_schedule(event, "k", &json!({"join_at": join_at, "meeting_url": ZOOM})).unwrap();
+    assert_eq!((world.live()[0].join_at, world.live()[0].meeting_url.as_str()), (world.at(58), ZOOM));
+    for wrong in [json!({"join_at": "soon"}), json!({"join_at": {}}), json!({"meeting_url": 1})] {
+        assert!(matches!(world.try_schedule(event, "k", &wrong), Err(Refusal::Field(..))));
     }
 }
 
@@ -262,46 +179,22 @@ fn what_cannot_be_recorded_is_refused() {
     let ada = world.connect("ada@acme.test");
     let bare = NewEvent::new("No link", world.at(60), 30).at("https://example.test/room");
     let bare = world.workspace.create_events(ada, vec![bare], world.now)[0];
-    assert_eq!(
-        world.shown(bare)["meeting_url"],
-        Value::Null,
-        "the platform is not supported"
-    );
-    let (ended, cancelled, deleted) = (
-        world.meet(ada, -30),
-        world.meet(ada, 60),
-        world.meet(ada, 60),
-    );
-    world
-        .workspace
-        .edit_event(cancelled, |meeting| meeting.cancelled = true, world.now);
+    assert_eq!(world.shown(bare)["meeting_url"], Value::Null, "the platform is not supported");
+    let (ended, cancelled, deleted) = (world.meet(ada, -30), world.meet(ada, 60), world.meet(ada, 60));
+    world.workspace.edit_event(cancelled, |meeting| meeting.cancelled = true, world.now);
     world.workspace.set_deleted(deleted, true, world.now);
 
-    assert_eq!(
-        world.try_schedule(ended, "k", &json!({})),
-        Err(Refusal::Ended)
-    );
+    assert_eq!(world.try_schedule(ended, "k", &json!({})), Err(Refusal::Ended));
     for event in [bare, cancelled, deleted] {
-        assert!(matches!(
-            world.try_schedule(event, "k", &json!({})),
-            Err(Refusal::NotSchedulable(_))
-        ));
+        assert!(matches!(world.try_schedule(event, "k", &json!({})), Err(Refusal::NotSchedulable(_))));
     }
-    assert_eq!(
-        world.try_schedule(Uuid::nil(), "k", &json!({})),
-        Err(Refusal::NotFound)
-    );
-    world
-        .try_schedule(bare, "k", &json!({"meeting_url": ZOOM}))
-        .unwrap();
+    assert_eq!(world.try_schedule(Uuid::nil(), "k", &json!({})), Err(Refusal::NotFound));
+    world.try_schedule(bare, "k", &json!({"meeting_url": ZOOM})).unwrap();
 
     let later = world.meet(ada, 60);
     world.workspace.disconnect_calendar(ada, false, world.now);
     world.workspace.tick(world.now);
-    assert!(matches!(
-        world.try_schedule(later, "k", &json!({})),
-        Err(Refusal::NotSchedulable(_))
-    ));
+    assert!(matches!(world.try_schedule(later, "k", &json!({})), Err(Refusal::NotSchedulable(_))));
     assert_eq!(world.live().len(), 0);
 }
 
@@ -314,11 +207,7 @@ fn a_bot_joins_at_its_time_stays_to_the_end_and_remains_as_history() {
     world.pass(TimeDelta::minutes(60));
     assert_eq!(world.state(bot), BotState::InCall);
     world.workspace.delete_bot(event, world.now).unwrap();
-    assert_eq!(
-        world.state(bot),
-        BotState::InCall,
-        "out of the endpoint's reach"
-    );
+    assert_eq!(world.state(bot), BotState::InCall, "out of the endpoint's reach");
     world.pass(TimeDelta::minutes(30));
     assert_eq!(world.state(bot), BotState::Done);
 
@@ -352,17 +241,10 @@ fn an_empty_pool_refuses_only_bots_that_join_soon_and_are_new() {
     let ada = world.connect("ada@acme.test");
     let (soon, later) = (world.meet(ada, 9), world.meet(ada, 20));
     world.workspace.knobs.pool_empty = 1.0;
-    assert_eq!(
-        world.try_schedule(soon, "k", &json!({})),
-        Err(Refusal::PoolEmpty)
-    );
+    assert_eq!(world.try_schedule(soon, "k", &json!({})), Err(Refusal::PoolEmpty));
     let bot = world.schedule(later, "l");
     world.pass(TimeDelta::minutes(15));
-    assert_eq!(
-        world.schedule(later, "l"),
-        bot,
-        "a bot that is there already needs no pool"
-    );
+    assert_eq!(world.schedule(later, "l"), bot, "a bot that is there already needs no pool");
 }
 
 #[test]
@@ -372,17 +254,10 @@ fn a_moved_event_keeps_its_stale_bot_until_it_is_scheduled_again() {
     let event = world.meet(ada, 60);
     world.schedule(event, "k");
     world.shift(event, 120);
-    world.workspace.edit_event(
-        event,
-        |meeting| meeting.meeting_url = Some(ZOOM.into()),
-        world.now,
-    );
+    world.workspace.edit_event(event, |meeting| meeting.meeting_url = Some(ZOOM.into()), world.now);
     let shown = world.shown(event);
     assert_ne!(shown["bots"][0]["start_time"], shown["start_time"]);
-    assert_eq!(
-        (&shown["bots"][0]["meeting_url"], &shown["meeting_url"]),
-        (&json!(MEET), &json!(ZOOM))
-    );
+    assert_eq!((&shown["bots"][0]["meeting_url"], &shown["meeting_url"]), (&json!(MEET), &json!(ZOOM)));
     world.schedule(event, "l");
     let shown = world.shown(event);
     assert_eq!(shown["bots"][0]["start_time"], shown["start_time"]);
@@ -399,19 +274,10 @@ fn a_deleted_event_loses_its_bot_and_stays_listed_and_may_come_back() {
     let event = world.meet(ada, 60);
     world.schedule(event, "k");
     world.workspace.set_deleted(event, true, world.now);
-    assert_eq!(
-        (world.shown(event)["is_deleted"].clone(), world.live().len()),
-        (json!(true), 0)
-    );
-    let all = EventFilter {
-        calendar_id: Some(ada),
-        ..EventFilter::default()
-    };
+    assert_eq!((world.shown(event)["is_deleted"].clone(), world.live().len()), (json!(true), 0));
+    let all = EventFilter { calendar_id: Some(ada), ..EventFilter::default() };
     assert_eq!(world.workspace.list_events(&all).len(), 1);
-    let living = EventFilter {
-        is_deleted: Some(false),
-        ..all
-    };
+    let living = EventFilter { is_deleted: Some(false), ..all };
     assert_eq!(world.workspace.list_events(&living).len(), 0);
     world.workspace.set_deleted(event, false, world.now);
     assert_eq!(world.workspace.list_events(&living).len(), 1);
@@ -421,10 +287,7 @@ fn a_deleted_event_loses_its_bot_and_stays_listed_and_may_come_back() {
 #[test]
 fn a_deleted_calendar_takes_events_and_bots_along_and_says_nothing() {
     let mut world = World::new();
-    let (ada, bo) = (
-        world.connect("ada@acme.test"),
-        world.connect("bo@acme.test"),
-    );
+    let (ada, bo) = (world.connect("ada@acme.test"), world.connect("bo@acme.test"));
     let (own, hers, his) = (world.meet(ada, 60), world.meet(ada, 90), world.meet(bo, 90));
     let gone = world.schedule(own, "own");
     let shared = world.schedule(hers, "shared");
@@ -433,14 +296,8 @@ fn a_deleted_calendar_takes_events_and_bots_along_and_says_nothing() {
     world.workspace.delete_calendar(ada, world.now).unwrap();
     assert_eq!(world.topics(), [""; 0]);
     assert!(world.workspace.event(own).is_none() && world.workspace.calendar(ada).is_none());
-    assert_eq!(
-        (world.state(gone), world.state(shared)),
-        (BotState::Removed, BotState::Scheduled)
-    );
-    assert_eq!(
-        world.workspace.delete_calendar(ada, world.now),
-        Err(Refusal::NotFound)
-    );
+    assert_eq!((world.state(gone), world.state(shared)), (BotState::Removed, BotState::Scheduled));
+    assert_eq!(world.workspace.delete_calendar(ada, world.now), Err(Refusal::NotFound));
     world.check();
 }
 
@@ -454,43 +311,24 @@ fn a_disconnected_calendar_stays_readable_without_bots_and_catches_up_when_it_is
     world.workspace.disconnect_calendar(ada, false, world.now);
     world.workspace.tick(world.now);
     assert_eq!(world.topics(), ["calendar.update"]);
-    assert_eq!(
-        (world.live().len(), world.shown(kept)["bots"].clone()),
-        (0, json!([]))
-    );
+    assert_eq!((world.live().len(), world.shown(kept)["bots"].clone()), (0, json!([])));
 
     world.workspace.set_deleted(dropped, true, world.now);
     assert_eq!(world.topics(), [""; 0]);
-    assert_eq!(
-        world.shown(dropped)["is_deleted"],
-        false,
-        "nobody tells Recall"
-    );
+    assert_eq!(world.shown(dropped)["is_deleted"], false, "nobody tells Recall");
 
-    world
-        .workspace
-        .update_calendar(ada, CalendarChange::default(), world.now)
-        .unwrap();
+    world.workspace.update_calendar(ada, CalendarChange::default(), world.now).unwrap();
     world.workspace.tick(world.now);
     let status = |world: &World| world.workspace.calendar(ada).unwrap().status;
     assert_eq!(status(&world), Status::Disconnected, "the grant is void");
     world.topics();
     let renewed = json!({"oauth_refresh_token": "new"});
     let oauth = renewed.as_object().unwrap().clone();
-    let renewed = CalendarChange {
-        oauth,
-        ..CalendarChange::default()
-    };
-    world
-        .workspace
-        .update_calendar(ada, renewed, world.now)
-        .unwrap();
+    let renewed = CalendarChange { oauth, ..CalendarChange::default() };
+    world.workspace.update_calendar(ada, renewed, world.now).unwrap();
     world.workspace.tick(world.now);
     assert_eq!(status(&world), Status::Connected);
-    assert_eq!(
-        world.topics(),
-        ["calendar.update", "calendar.update", "calendar.sync_events"]
-    );
+    assert_eq!(world.topics(), ["calendar.update", "calendar.update", "calendar.sync_events"]);
     assert_eq!(world.shown(dropped)["is_deleted"], true);
     assert_eq!(world.live().len(), 0, "bots do not come back by themselves");
 }
@@ -501,15 +339,9 @@ fn an_empty_update_reconnects_while_the_grant_is_good() {
     let ada = world.connect("ada@acme.test");
     world.workspace.disconnect_calendar(ada, true, world.now);
     world.workspace.tick(world.now);
-    world
-        .workspace
-        .update_calendar(ada, CalendarChange::default(), world.now)
-        .unwrap();
+    world.workspace.update_calendar(ada, CalendarChange::default(), world.now).unwrap();
     world.workspace.tick(world.now);
-    assert_eq!(
-        world.workspace.calendar(ada).unwrap().status,
-        Status::Connected
-    );
+    assert_eq!(world.workspace.calendar(ada).unwrap().status, Status::Connected);
 }
 
 #[test]
@@ -527,10 +359,7 @@ fn a_revocation_is_noticed_late_and_a_connection_takes_its_time() {
     world.pass(TimeDelta::minutes(45));
     assert_eq!(world.state(bot), BotState::InCall, "it went out meanwhile");
     world.pass(TimeDelta::minutes(15));
-    assert_eq!(
-        world.workspace.calendar(ada).unwrap().status,
-        Status::Disconnected
-    );
+    assert_eq!(world.workspace.calendar(ada).unwrap().status, Status::Disconnected);
 }
 
 #[test]
@@ -540,13 +369,7 @@ fn an_event_beyond_the_window_is_unknown_until_it_enters() {
     world.topics();
     let event = world.meet(ada, 29 * 24 * 60);
     let past = world.meet(ada, -25 * 60);
-    assert_eq!(
-        (
-            world.workspace.event_json(event),
-            world.workspace.event_json(past)
-        ),
-        (None, None)
-    );
+    assert_eq!((world.workspace.event_json(event), world.workspace.event_json(past)), (None, None));
     assert_eq!(world.topics(), [""; 0]);
     world.pass(TimeDelta::hours(23));
     assert_eq!(world.topics(), [""; 0]);
@@ -562,10 +385,7 @@ fn an_event_that_leaves_the_window_keeps_its_row_and_is_updated_when_it_is_back(
     let before = world.shown(event);
     world.topics();
     world.shift(event, 40 * 24 * 60);
-    assert_eq!(
-        (world.shown(event), world.topics()),
-        (before.clone(), vec![])
-    );
+    assert_eq!((world.shown(event), world.topics()), (before.clone(), vec![]));
     world.pass(TimeDelta::days(12));
     assert_ne!(world.shown(event), before);
     assert_eq!(world.topics(), ["calendar.sync_events"]);
@@ -605,16 +425,11 @@ fn one_batch_is_one_webhook_and_its_time_is_a_lower_bound() {
     let mut world = World::new();
     let ada = world.connect("ada@acme.test");
     world.topics();
-    let new = (0..5)
-        .map(|n| NewEvent::new("Sync", world.at(60 + n), 30).at(MEET))
-        .collect();
+    let new = (0..5).map(|n| NewEvent::new("Sync", world.at(60 + n), 30).at(MEET)).collect();
     let events = world.workspace.create_events(ada, new, world.now);
     let told = world.told();
     assert!(events.iter().all(|event| told <= world.updated_at(*event)));
-    let since = EventFilter {
-        updated_gte: Some(told),
-        ..EventFilter::default()
-    };
+    let since = EventFilter { updated_gte: Some(told), ..EventFilter::default() };
     assert_eq!(world.workspace.list_events(&since).len(), 5);
     world.workspace.knobs.webhooks_per_change = 3;
     world.shift(events[0], 90);
@@ -640,10 +455,7 @@ fn with_the_knob_a_change_of_bots_touches_the_event() {
 #[test]
 fn a_transferred_event_keeps_its_id() {
     let mut world = World::new();
-    let (ada, bo) = (
-        world.connect("ada@acme.test"),
-        world.connect("bo@acme.test"),
-    );
+    let (ada, bo) = (world.connect("ada@acme.test"), world.connect("bo@acme.test"));
     let event = world.meet(ada, 60);
     world.workspace.transfer_event(event, bo, world.now);
     assert_eq!(world.shown(event)["calendar_id"], json!(bo));
@@ -659,10 +471,7 @@ fn ical_uid_filters_by_a_prefix_and_its_case() {
     new.ical_uid = Some("AbC_1@google.com".into());
     world.workspace.create_events(ada, vec![new], world.now);
     let count = |prefix: &str| {
-        let filter = EventFilter {
-            ical_uid: Some(prefix.into()),
-            ..EventFilter::default()
-        };
+        let filter = EventFilter { ical_uid: Some(prefix.into()), ..EventFilter::default() };
         world.workspace.list_events(&filter).len()
     };
     assert_eq!((count("AbC"), count("abc"), count("bC")), (1, 0, 0));
@@ -709,39 +518,21 @@ fn raw_tells_what_top_level_does_not_on_both_platforms() {
         .with("guest@other.test", Response::Declined)
         .organized_by("host@other.test")
         .in_series("series");
-    let made = |world: &mut World, calendar| {
-        world
-            .workspace
-            .create_events(calendar, vec![new.clone()], world.now)[0]
-    };
+    let made = |world: &mut World, calendar| world.workspace.create_events(calendar, vec![new.clone()], world.now)[0];
     let (google, outlook) = (made(&mut world, google), made(&mut world, outlook));
 
     let raw = world.shown(google)["raw"].clone();
     assert_eq!(raw["summary"], "Customer call");
-    assert_eq!(
-        raw["attendees"][0],
-        json!({"email": "ada@acme.test", "responseStatus": "accepted", "self": true})
-    );
-    assert_eq!(
-        (&raw["organizer"]["email"], &raw["recurringEventId"]),
-        (&json!("host@other.test"), &json!("series"))
-    );
+    assert_eq!(raw["attendees"][0], json!({"email": "ada@acme.test", "responseStatus": "accepted", "self": true}));
+    assert_eq!((&raw["organizer"]["email"], &raw["recurringEventId"]), (&json!("host@other.test"), &json!("series")));
     let raw = world.shown(outlook)["raw"].clone();
-    assert_eq!(
-        (&raw["subject"], &raw["seriesMasterId"]),
-        (&json!("Customer call"), &json!("series"))
-    );
+    assert_eq!((&raw["subject"], &raw["seriesMasterId"]), (&json!("Customer call"), &json!("series")));
     assert_eq!(raw["start"]["dateTime"], "2026-01-20T10:00:00.0000000");
     assert_eq!(raw["attendees"][1]["status"]["response"], "declined");
-    assert_eq!(
-        raw["onlineMeeting"]["joinUrl"],
-        world.shown(outlook)["meeting_url"]
-    );
+    assert_eq!(raw["onlineMeeting"]["joinUrl"], world.shown(outlook)["meeting_url"]);
 
     for event in [google, outlook] {
-        world
-            .workspace
-            .edit_event(event, |meeting| meeting.cancelled = true, world.now);
+        world.workspace.edit_event(event, |meeting| meeting.cancelled = true, world.now);
     }
     assert_eq!(world.shown(google)["raw"]["status"], "cancelled");
     assert_eq!(world.shown(outlook)["raw"]["isCancelled"], true);
@@ -759,12 +550,7 @@ fn the_same_seed_makes_the_same_ids() {
 }
 
 /// One thing that people, clients or time may do.
-fn something(
-    world: &mut World,
-    rng: &mut fastrand::Rng,
-    calendars: &[Uuid],
-    events: &mut Vec<Uuid>,
-) {
+fn something(world: &mut World, rng: &mut fastrand::Rng, calendars: &[Uuid], events: &mut Vec<Uuid>) {
     let calendar = calendars[rng.usize(..calendars.len())];
     let event = events[rng.usize(..events.len())];
     let key = ["a", "b", "c"][rng.usize(..3)];
@@ -773,9 +559,7 @@ fn something(
         0 => events.push(world.meet(calendar, rng.i64(-60..50 * 24 * 60))),
         1 => world.shift(event, rng.i64(-60..50 * 24 * 60)),
         2 => world.workspace.set_deleted(event, rng.bool(), now),
-        3 => world
-            .workspace
-            .disconnect_calendar(calendar, rng.bool(), now),
+        3 => world.workspace.disconnect_calendar(calendar, rng.bool(), now),
         4 => world.workspace.reconnect_calendar(calendar, now),
         5 => drop(world.workspace.delete_bot(event, now)),
         6 => drop(world.workspace.kick_bots(event, now)),
@@ -795,10 +579,7 @@ fn whatever_happens_the_invariants_hold_and_every_webhook_is_a_lower_bound() {
         let mut world = World::new();
         let mut rng = fastrand::Rng::with_seed(seed);
         let calendars: Vec<_> = ["ada", "bo"].map(|name| world.connect(name)).into();
-        let mut events: Vec<_> = calendars
-            .iter()
-            .map(|calendar| world.meet(*calendar, 60))
-            .collect();
+        let mut events: Vec<_> = calendars.iter().map(|calendar| world.meet(*calendar, 60)).collect();
         for _ in 0..150 {
             let before: HashMap<_, _> = rows(&world);
             world.topics();
@@ -809,24 +590,13 @@ fn whatever_happens_the_invariants_hold_and_every_webhook_is_a_lower_bound() {
                 if old.is_some_and(|(old, _)| *old == row) {
                     continue;
                 }
-                assert!(
-                    old.is_none_or(|(old, _)| old < &row),
-                    "seed {seed}: it grows"
-                );
-                let told = notices
-                    .iter()
-                    .filter(|notice| notice.calendar_id == Some(calendar));
+                assert!(old.is_none_or(|(old, _)| old < &row), "seed {seed}: it grows");
+                let told = notices.iter().filter(|notice| notice.calendar_id == Some(calendar));
                 let told = told.filter_map(|notice| {
                     let body: Value = serde_json::from_str(&notice.body).unwrap();
-                    body["data"]["last_updated_ts"]
-                        .as_str()?
-                        .parse::<DateTime<Utc>>()
-                        .ok()
+                    body["data"]["last_updated_ts"].as_str()?.parse::<DateTime<Utc>>().ok()
                 });
-                assert!(
-                    told.into_iter().any(|told| told <= row),
-                    "seed {seed}: somebody is told"
-                );
+                assert!(told.into_iter().any(|told| told <= row), "seed {seed}: somebody is told");
             }
         }
     }

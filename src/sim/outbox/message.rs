@@ -8,16 +8,7 @@ use uuid::Uuid;
 use crate::sim::config::HeaderFamily;
 
 /// Waits before each attempt, counted from the failure before it \[C\].
-const SCHEDULE_SECS: [i64; 8] = [
-    0,
-    5,
-    5 * 60,
-    30 * 60,
-    2 * 3600,
-    5 * 3600,
-    10 * 3600,
-    10 * 3600,
-];
+const SCHEDULE_SECS: [i64; 8] = [0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600];
 /// How long a calendar's own URL is tried \[C\].
 const DIRECT_FOR: TimeDelta = TimeDelta::hours(1);
 /// The first wait on a calendar's own URL; the others double. Their lengths are \[U\].
@@ -97,22 +88,16 @@ pub struct Attempt {
 impl Attempt {
     /// Whether the receiver answered with a 2xx; everything else is a failure, redirects too.
     pub fn is_delivered(&self) -> bool {
-        self.status
-            .is_some_and(|status| (200..300).contains(&status))
+        self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
 /// The wait after a failure, or `None` when it was the last attempt.
 pub(super) fn next_wait(message: &Message, now: DateTime<Utc>) -> Option<TimeDelta> {
     match &message.route {
-        Route::Endpoint(_) => SCHEDULE_SECS
-            .get(message.tries)
-            .copied()
-            .map(TimeDelta::seconds),
+        Route::Endpoint(_) => SCHEDULE_SECS.get(message.tries).copied().map(TimeDelta::seconds),
         Route::Direct(_) => {
-            let doubling = i64::try_from(message.tries.saturating_sub(1))
-                .unwrap_or(0)
-                .min(20);
+            let doubling = i64::try_from(message.tries.saturating_sub(1)).unwrap_or(0).min(20);
             let wait = TimeDelta::seconds(DIRECT_FIRST_SECS << doubling);
             (now + wait <= message.created_at + DIRECT_FOR).then_some(wait)
         }
@@ -129,12 +114,7 @@ pub(super) fn signature_headers(
 ) -> Vec<(String, String)> {
     let signatures: Vec<_> = secrets
         .iter()
-        .filter_map(|secret| {
-            Webhook::new(secret)
-                .ok()?
-                .sign(id, timestamp, body.as_bytes())
-                .ok()
-        })
+        .filter_map(|secret| Webhook::new(secret).ok()?.sign(id, timestamp, body.as_bytes()).ok())
         .collect();
     if signatures.is_empty() {
         return Vec::new();
