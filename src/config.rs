@@ -3,7 +3,7 @@
 //! A value that is missing or malformed stops the start with one line: the variable, what is wrong, how to mend it. The line
 //! never repeats a value that may hold a secret.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -274,15 +274,12 @@ fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Dur
         .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration from 1s to 7d, such as 30s, 15m or 1h")))
 }
 
-fn number<N: FromStr + PartialOrd>(
+fn number<N: FromStr + PartialOrd + Display + Copy>(
     lookup: Lookup,
     variable: &'static str,
     default: N,
     least: N,
-) -> Result<N, ConfigError>
-where
-    N: std::fmt::Display,
-{
+) -> Result<N, ConfigError> {
     let Some(text) = lookup(variable) else { return Ok(default) };
     let problem = format!("is `{text}`: write a whole number, {least} or more");
     text.parse().ok().filter(|number| *number >= least).ok_or_else(|| wrong(variable, problem))

@@ -61,7 +61,7 @@ pub fn init_logging() -> Result<(), LogError> {
     match format.as_deref().unwrap_or(if is_terminal { "text" } else { "json" }) {
         "text" => registry.with(tracing_subscriber::fmt::layer().with_ansi(is_terminal)).init(),
         "json" => {
-            registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false)).init()
+            registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false)).init();
         }
         other => {
             return Err(LogError { variable: "LOG_FORMAT", problem: format!("is `{other}`: use json or text") });

@@ -142,7 +142,7 @@ impl Verifier {
         let message_id = message_id(headers, family).ok_or(Unproven::IncompleteHeaders)?;
         let sent_at =
             timestamp.to_str().ok().and_then(|text| text.parse().ok()).and_then(DateTime::from_timestamp_secs);
-        if !sent_at.is_some_and(|sent_at| (now - sent_at).abs() <= TOLERANCE) {
+        if sent_at.is_none_or(|sent_at| (now - sent_at).abs() > TOLERANCE) {
             return Err(Unproven::Timestamp);
         }
         // Only these three, so that the crate cannot mix families.

@@ -87,7 +87,7 @@ async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Rejection> 
 }
 
 fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 impl Notification {
