@@ -1,7 +1,35 @@
-# Play living calendars and a simulated Recall around the real service, and check the bots. For instance:
-# make demo ARGS="--keep-running --calendars 40"
-.PHONY: demo
-demo:
-	@echo "Building rollcall; the first time takes some minutes."
-	@cargo build
-	@NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --quiet -- demo $(ARGS)
+# `make` lists what there is. DATABASE_URL is used where it is set; otherwise scripts/with-postgres starts a private Postgres
+# and removes it afterwards.
+
+# Any builder of Dockerfiles: `make image CONTAINER=podman`.
+CONTAINER ?= docker
+
+.PHONY: help test demo lint sqlx check-sqlx deny image
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## run all tests, against a real Postgres
+	cargo test --locked --no-run
+	scripts/with-postgres --fast cargo test --locked
+
+demo: ## watch rollcall serve a simulated Recall; options in ARGS='…'
+	cargo build --locked
+	@NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --locked --quiet -- demo $(ARGS)
+
+lint: ## check formatting, clippy and docs
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+sqlx: ## write .sqlx/ anew, after a query or a migration changed
+	scripts/sqlx-prepare
+
+check-sqlx: ## fail if .sqlx/ is not current
+	scripts/sqlx-prepare --check
+
+deny: ## check dependencies: advisories, licenses, duplicates, sources
+	cargo deny --locked check
+
+image: ## build the container image
+	$(CONTAINER) build -t rollcall .

@@ -87,23 +87,24 @@ impl App {
         self.addr
     }
 
-    /// Waits until the process cannot go on: a migration failed, or the receiver ended.
+    /// Serves until told to stop, and then shuts down in order.
     ///
     /// # Errors
-    /// Why it cannot.
-    pub async fn failed(&mut self) -> anyhow::Error {
+    /// The process cannot go on: a migration failed, or a loop ended.
+    pub async fn run(mut self, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::select! {
-            ended = &mut self.working => match ended {
-                Ok(Err(error)) => error,
-                Ok(Ok(())) => anyhow::anyhow!("the worker ended"),
-                Err(error) => anyhow::Error::new(error).context("the worker ended"),
-            },
-            ended = &mut self.serving => match ended {
-                Ok(Err(error)) => anyhow::Error::new(error).context("the receiver ended"),
-                Ok(Ok(())) => anyhow::anyhow!("the receiver ended"),
-                Err(error) => anyhow::Error::new(error).context("the receiver ended"),
-            },
+            () = told_to_stop => {}
+            ended = &mut self.working => {
+                ended.context("the worker ended")??;
+                anyhow::bail!("the worker ended");
+            }
+            ended = &mut self.serving => {
+                ended.context("the receiver ended")?.context("the receiver ended")?;
+                anyhow::bail!("the receiver ended");
+            }
         }
+        self.stop().await;
+        Ok(())
     }
 
     /// Shuts down in order, within 10 s.

@@ -130,7 +130,8 @@ fn recall(lookup: Lookup) -> Result<RecallConfig, ConfigError> {
     let api_key = lookup(variable).ok_or_else(|| {
         wrong(variable, "is not set: copy a key from the dashboard of your region, Developers → API keys")
     })?;
-    let api_key = api_key.strip_prefix("Token ").unwrap_or(&api_key).trim().to_owned();
+    let bare = api_key.strip_prefix("Token").filter(|rest| rest.is_empty() || rest.starts_with(' '));
+    let api_key = bare.unwrap_or(&api_key).trim().to_owned();
     if api_key.is_empty() || !api_key.chars().all(|c| c.is_ascii_graphic()) {
         return Err(wrong(variable, "is not a key: it must be one word of printable ASCII characters; copy it again"));
     }

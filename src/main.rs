@@ -69,14 +69,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // Registered before anything is started: a signal from here on is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut app = App::start(config, Clock::system()).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        error = app.failed() => return Err(error),
-    }
-    app.stop().await;
-    Ok(())
+    let app = App::start(config, Clock::system()).await?;
+    let told_to_stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    app.run(told_to_stop).await
 }
 
 fn in_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

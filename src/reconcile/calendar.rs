@@ -154,14 +154,12 @@ impl Reconciler {
         for UnreadableEvent { event_id, reason } in &page.unreadable {
             events::record_unreadable(&mut *tx, id, event_id, reason, now).await?;
         }
-        // A full run is also when what was parked is tried again.
-        let parked = if run.from.is_none() { events::find_parked(&mut *tx, &ids).await? } else { vec![] };
         let requests: Vec<Request> = page
             .events
             .iter()
             .filter(|event| {
                 let is_news = written.contains(&event.id) || run.cursor_before.is_none();
-                parked.contains(&event.id) || (is_news && may_need_care(event, now))
+                is_news && may_need_care(event, now)
             })
             .map(|event| Request { key: Key::Event(event.id), since: None, deadline: event.start_time })
             .collect();

@@ -44,13 +44,16 @@ impl Reconciler {
         let decision = decisions::load(&self.db, id).await?;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let mut known = Known { event, calendar, decision, scheduled, is_fresh: false };
-        let mut has_acted = false;
+        let mut carried_out: Option<Plan> = None;
         for _ in 0..MAX_STEPS {
             let now = self.clock.now();
             let plan = self.plan(&known, now);
+            if carried_out.as_ref() == Some(&plan) {
+                return Err(Error::NotConverged);
+            }
             match &plan {
                 Plan::Nothing(_) | Plan::Keep(_) => {
-                    if !has_acted {
+                    if carried_out.is_none() {
                         self.record(&known, &plan, now).await?;
                     }
                     return Ok(settled);
@@ -59,10 +62,14 @@ impl Reconciler {
                     self.read_afresh(&mut known).await?;
                 }
                 Plan::Schedule { key, .. } => {
-                    has_acted = self.schedule(&mut known, &plan, key).await?;
+                    if self.schedule(&mut known, &plan, key).await? {
+                        carried_out = Some(plan);
+                    }
                 }
                 Plan::Unschedule(_) => {
-                    has_acted = self.unschedule(&mut known, &plan).await?;
+                    if self.unschedule(&mut known, &plan).await? {
+                        carried_out = Some(plan);
+                    }
                 }
             }
         }

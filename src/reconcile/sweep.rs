@@ -61,7 +61,7 @@ impl Reconciler {
         }
     }
 
-    /// Requests every connected calendar and every event that this configuration has not decided on yet.
+    /// Requests every connected calendar, every event that this configuration has not decided on yet, and what is parked.
     async fn request_all(&self, progress: &Progress) -> Result<Outcome, Error> {
         let now = self.clock.now();
         let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
@@ -70,9 +70,10 @@ impl Reconciler {
         let requested =
             queue::request_calendars(&mut tx, full_before, self.full_sync_interval / 4, now + interval, now).await?;
         let undecided = queue::request_undecided(&mut tx, self.configuration, now).await?;
+        let woken = queue::wake_parked_events(&mut *tx, now).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
-        tracing::info!(listed = progress.calendars, changed = progress.changed, requested, undecided, "sweep done");
+        tracing::info!(listed = progress.calendars, changed = progress.changed, requested, undecided, woken, "sweep done");
         let jittered = self.sweep_interval.mul_f64(0.9 + 0.2 * fastrand::f64());
         Ok(Outcome::ComesBack(now + TimeDelta::from_std(jittered).unwrap_or(interval)))
     }

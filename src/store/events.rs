@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
-use uuid::Uuid;
+
 
 use super::Error;
 use crate::domain::{
@@ -200,19 +200,4 @@ pub async fn clear_unreadable_before(
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// Of these events, those whose keys are parked.
-///
-/// # Errors
-/// The database's.
-pub async fn find_parked(db: impl PgExecutor<'_>, ids: &[EventId]) -> Result<Vec<EventId>, Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let parked = sqlx::query_scalar!(
-        "select key from reconcile_queue where kind = 'event' and key = any ($1) and due_at = 'infinity'",
-        &ids,
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(parked.into_iter().map(EventId).collect())
 }

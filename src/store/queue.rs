@@ -438,6 +438,22 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
     Ok(requested.rows_affected())
 }
 
+/// Wakes the events that are parked, so that what was mended outside is noticed, and what is over leaves the queue. Returns
+/// how many.
+///
+/// # Errors
+/// The database's.
+pub async fn wake_parked_events(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<u64, Error> {
+    let woken = sqlx::query!(
+        "update reconcile_queue set generation = nextval('reconcile_generation'), attempt = 0, due_at = $1
+         where kind = 'event' and due_at = 'infinity'",
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(woken.rows_affected())
+}
+
 /// The sweep's request for every connected calendar; for a full sync where the last one is older than `full_before`, which is
 /// spread over the calendars by up to `spread` so that they do not all fall due at once. Returns how many.
 ///

@@ -161,13 +161,36 @@ async fn what_the_api_refuses_for_good_is_parked_with_its_reason_until_the_event
     world.bot(other);
     let parked = "select key || ' ' || last_error from reconcile_queue where due_at = 'infinity'";
     assert_eq!(world.query(parked).await, format!("{refused} Schedule Bot was answered 400 Bad Request (bot_config)"));
-    world.advance(TimeDelta::minutes(30));
+    world.advance(TimeDelta::minutes(10));
     world.settle().await;
     world.assert_no_bot(refused);
 
     world.sim.edit_event(refused, |event| event.title = "Another title".into());
     world.settle().await;
     world.bot(refused);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_sweep_wakes_what_is_parked_and_what_is_over_leaves_the_queue() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = [30, 90].map(|minutes| {
+        let link = format!("https://acme.zoom.us/j/{minutes}");
+        world.sim.create_event(calendar, NewEvent::new("Meeting", world.in_minutes(minutes), 30).at(&link))
+    });
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(400), 2);
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from reconcile_queue where due_at = 'infinity'").await, "2");
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(400), 1);
+    world.advance(TimeDelta::minutes(17));
+    world.settle().await;
+    world.assert_no_bot(events[0]);
+    world.bot(events[1]);
+    world.advance(TimeDelta::minutes(60));
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from reconcile_queue where kind = 'event'").await, "0");
     world.finish().await;
 }
 
@@ -237,8 +260,9 @@ async fn a_404_is_believed_and_mended_by_the_next_sweep() {
 async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
     let world = World::with(&[("DATABASE_MAX_CONNECTIONS", "2")]).await;
     let calendar = world.calendar("ada@acme.test").await;
-    for _ in 0..3 {
-        world.meeting(calendar);
+    for n in 0..3 {
+        let link = format!("https://acme.zoom.us/j/{n}");
+        world.sim.create_event(calendar, NewEvent::new("Meeting", world.in_minutes(60), 30).at(&link));
     }
     world.sim.deliver_due().await;
     world.take_turns_until(Endpoint::ListEvents).await;
@@ -249,9 +273,7 @@ async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
             tokio::spawn(async move { worker.take_one_turn().await.unwrap() })
         })
         .collect();
-    while world.sim.hanging() < 3 {
-        tokio::task::yield_now().await;
-    }
+    world.until(|| world.sim.hanging() == 3).await;
     for number in 0..20 {
         let post = crate::receive::Post::signed(&world, &format!("msg_{number}"), &crate::receive::update());
         assert_eq!(post.status(&world).await, 204);

@@ -9,10 +9,15 @@
 mod accept;
 mod bots;
 mod calendars;
+mod configurations;
 mod demo;
+mod documents;
 mod failures;
+mod life;
+mod process;
 mod queue;
 mod receive;
+mod rooms;
 mod sweep;
 mod sync;
 mod world;

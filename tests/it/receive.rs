@@ -46,7 +46,12 @@ pub struct Post {
 impl Post {
     /// Signed with the first configured secret, now.
     pub fn signed(world: &World, id: &str, body: &str) -> Self {
-        Self::signed_with(sim::DEFAULT_SECRET, "webhook", id, world.now(), body)
+        Self::signed_at(world.now(), id, body)
+    }
+
+    /// Signed with the first configured secret, at this time.
+    pub fn signed_at(at: DateTime<Utc>, id: &str, body: &str) -> Self {
+        Self::signed_with(sim::DEFAULT_SECRET, "webhook", id, at, body)
     }
 
     fn signed_with(secret: &str, family: &str, id: &str, at: DateTime<Utc>, body: &str) -> Self {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -49,7 +50,7 @@ pub struct World {
     pub replica: Replica,
     /// The environment variables of replicas to come.
     pub vars: BTreeMap<&'static str, String>,
-    database: String,
+    pub database: String,
     logs: ShowOnPanic,
     expects_errors: bool,
     _subscriber: tracing::subscriber::DefaultGuard,
@@ -115,6 +116,13 @@ impl World {
         Replica::start(&self.vars, &self.clock).await
     }
 
+    /// The routes of one more replica, over connections that are made from now on.
+    pub async fn another_pool(&self) -> String {
+        let config = Config::from_lookup(&|name| self.vars.get(name).cloned()).unwrap();
+        let db = store::pool(&config.database_url, config.database_max_connections).unwrap();
+        serve(receiver(&config, &db, ApiHealth::default(), &self.clock)).await.0
+    }
+
     /// The present.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
@@ -174,6 +182,15 @@ impl World {
         let key = Key::Calendar(CalendarId(calendar));
         let full = Request { key, since: Some(DateTime::UNIX_EPOCH), deadline: self.now() };
         queue::request(&mut db, &[full], self.now()).await.unwrap();
+    }
+
+    /// Lets what runs in the background run until `is_so`, for ten seconds at most.
+    pub async fn until(&self, is_so: impl Fn() -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !is_so() {
+            assert!(tokio::time::Instant::now() < deadline, "it does not come to pass");
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Takes turns up to the one that calls `endpoint`.
@@ -249,8 +266,7 @@ impl World {
         }
         self.replica.serving.abort();
         self.db.close().await;
-        let mut admin = admin_connection().await;
-        admin.execute(AssertSqlSafe(format!("drop database {} with (force)", self.database))).await.unwrap();
+        drop_database(&self.database).await;
     }
 
     /// P11: looking at everything once more changes nothing and makes no bot call.
@@ -289,16 +305,7 @@ impl Replica {
         let db = store::pool(&config.database_url, config.database_max_connections).unwrap();
         let generation = app::try_prepare_database(&db, &config, clock).await.unwrap();
         let health = ApiHealth::default();
-        let receiver = Receiver {
-            verifier: Arc::new(Verifier::new(&config.webhooks).unwrap()),
-            inbox: Inbox::open(db.clone()).0,
-            db: db.clone(),
-            is_migrated: Arc::new(AtomicBool::new(true)),
-            api_health: health.clone(),
-            metrics: telemetry::metrics_handle(),
-            clock: clock.clone(),
-        };
-        let (url, serving) = serve(receiver).await;
+        let (url, serving) = serve(receiver(&config, &db, health.clone(), clock)).await;
         let api = Client::new(&config.recall).unwrap();
         let concurrency = config.worker_concurrency;
         let reconciler = app::reconciler(config, db, api, health.clone(), generation, clock.clone());
@@ -316,8 +323,20 @@ impl Replica {
     }
 }
 
+fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) -> Receiver {
+    Receiver {
+        verifier: Arc::new(Verifier::new(&config.webhooks).unwrap()),
+        inbox: Inbox::open(db.clone()).0,
+        db: db.clone(),
+        is_migrated: Arc::new(AtomicBool::new(true)),
+        api_health,
+        metrics: telemetry::metrics_handle(),
+        clock: clock.clone(),
+    }
+}
+
 /// Serves the receiver's routes on a free port.
-pub async fn serve(receiver: Receiver) -> (String, JoinHandle<()>) {
+async fn serve(receiver: Receiver) -> (String, JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (url, tokio::spawn(async move { axum::serve(listener, router(receiver)).await.unwrap() }))
@@ -345,6 +364,12 @@ pub async fn create_database() -> (String, String) {
     admin.close().await.unwrap();
     let url = database_url(&name);
     (name, url)
+}
+
+/// Drops a database that `create_database` made.
+pub async fn drop_database(name: &str) {
+    let mut admin = admin_connection().await;
+    admin.execute(AssertSqlSafe(format!("drop database {name} with (force)"))).await.unwrap();
 }
 
 /// The URL of a database on the server that `DATABASE_URL` names.

@@ -1,0 +1,96 @@
+//! A configuration that changes at a restart, and two of them at once during a rollout.
+
+use rollcall::sim::{Endpoint, NewEvent};
+
+use crate::world::{LINK, World};
+
+const OLD: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"Old"}"#);
+const NEW: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"New"}"#);
+
+#[tokio::test]
+async fn a_changed_bot_config_reaches_the_bots_that_are_scheduled() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    let soon = world.sim.create_event(calendar, NewEvent::new("Soon", world.in_minutes(9), 30).at(LINK));
+    world.settle().await;
+    let lists = world.count_calls(Endpoint::ListEvents);
+
+    world.restart(&[NEW]).await;
+    world.settle().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New");
+    assert_eq!(world.bot(soon).config["bot_name"], "Old", "too near to its start to be changed");
+    assert_eq!(world.count_calls(Endpoint::ListEvents), lists + 1, "the sweep's; deciding anew lists nothing");
+
+    world.sim.clear_calls();
+    world.restart(&[NEW]).await;
+    world.settle().await;
+    assert_eq!(world.count_bot_calls(), 0, "the same configuration again changes nothing");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_changed_rule_removes_and_adds_bots() {
+    let mut world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.restart(&[("RECORD_WHEN", "none")]).await;
+    world.settle().await;
+    world.assert_no_bot(event);
+    world.restart(&[("RECORD_WHEN", "all")]).await;
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_changed_deduplication_rekeys_the_bots() {
+    let mut world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.restart(&[("DEDUPLICATION", "company")]).await;
+    world.settle().await;
+    assert!(world.bot(event).key.ends_with("-acme.test"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() {
+    for (older, newer) in [(OLD, NEW), (("RECORD_WHEN", "all"), ("RECORD_WHEN", "none")), (("RECORD_WHEN", "none"), ("RECORD_WHEN", "all"))] {
+        let mut world = World::with(&[older]).await;
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.vars.insert(newer.0, newer.1.to_owned());
+        let new_replica = world.another_replica().await;
+        new_replica.take_turns().await;
+        let decided = world.sim.live_bots();
+
+        // Whatever makes the older replica look at the event, it leaves the newer's decision alone.
+        world.sim.clear_calls();
+        world.request_full_sync(calendar).await;
+        world.execute("insert into reconcile_queue (kind, key, requested_at, due_at, deadline) select 'event', id, '2026-01-20', '2026-01-20', '2026-01-20' from events").await;
+        world.settle().await;
+        assert_eq!(world.count_bot_calls(), 0, "{older:?} {newer:?}");
+        assert_eq!(world.sim.live_bots(), decided);
+
+        // A move is no question of configuration: whoever sees it first acts, and the newer has the last word.
+        world.sim.move_event(event, world.in_minutes(120));
+        world.settle().await;
+        world.request_sweep().await;
+        new_replica.take_turns().await;
+        world.settle().await;
+        let bots = world.sim.live_bots();
+        match newer.1 {
+            "none" => assert_eq!(bots, []),
+            _ => assert!(world.bot(event).key.starts_with("2026-01-20T11:00:00Z-")),
+        }
+        if newer == NEW {
+            assert_eq!(world.bot(event).config["bot_name"], "New");
+        }
+        world.replica = new_replica;
+        world.finish().await;
+    }
+}

@@ -1,0 +1,196 @@
+//! The binary: what stops its start, how it is ended, and that slow clients do not hold it.
+
+use std::{
+    collections::BTreeMap,
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rollcall::sim::{self, Delivery, Endpoint, Fault, NewCalendar, NewEvent, Sim, SimConfig};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    life::until,
+    receive::update,
+    world::{LINK, create_database, drop_database},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
+const TOKEN: &str = "token-of-the-process-tests";
+
+fn variables(base_url: &str, database_url: &str) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("DATABASE_URL", database_url.into()),
+        ("RECALL_API_KEY", sim::DEFAULT_API_KEY.into()),
+        ("RECALL_BASE_URL", base_url.into()),
+        ("RECALL_WEBHOOK_SECRETS", sim::DEFAULT_SECRET.into()),
+        ("RECALL_WEBHOOK_TOKENS", TOKEN.into()),
+        ("LISTEN_ADDR", "127.0.0.1:0".into()),
+    ])
+}
+
+async fn run(variables: &BTreeMap<&'static str, String>) -> Output {
+    let run = Command::new(BINARY).arg("serve").env_clear().envs(variables).kill_on_drop(true).output();
+    timeout(Duration::from_secs(20), run).await.unwrap_or_else(|_| panic!("the start was not stopped: {variables:?}")).unwrap()
+}
+
+#[tokio::test]
+async fn each_malformed_variable_stops_the_start_with_one_line_that_names_it() {
+    let cases = [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://user:hunter2@host/db"),
+        ("DATABASE_MAX_CONNECTIONS", "1"),
+        ("WORKER_CONCURRENCY", "many"),
+        ("RECALL_API_KEY", ""),
+        ("RECALL_API_KEY", "Token "),
+        ("RECALL_API_KEY", "hunter2 hunter2"),
+        ("RECALL_REGION", "mars-1"),
+        ("RECALL_BASE_URL", "recall.ai"),
+        ("RECALL_BASE_URL", "https://user:hunter2@recall.ai"),
+        ("RECALL_WEBHOOK_SECRETS", "whsec_hunter2!"),
+        ("RECALL_WEBHOOK_SECRETS", "hunter2"),
+        ("LISTEN_ADDR", "8080"),
+        ("RECORD_WHEN", "sometimes"),
+        ("DEDUPLICATION", "none"),
+        ("BOT_CONFIG", "{"),
+        ("BOT_CONFIG", "[]"),
+        ("BOT_CONFIG", r#"{"join_at":"2026-01-20T21:30:00Z"}"#),
+        ("BOT_CONFIG", r#"{"metadata":{"a":1}}"#),
+        ("BOT_CONFIG_FILE", "/does/not/exist.json"),
+        ("RECALL_LIMITS", "list=0"),
+        ("RECALL_LIMITS", "lists=60"),
+        ("SWEEP_INTERVAL", "15"),
+        ("FULL_SYNC_INTERVAL", "soon"),
+        ("RUST_LOG", "rollcall=shouting"),
+        ("LOG_FORMAT", "xml"),
+    ];
+    for (variable, value) in cases {
+        let mut variables = variables("http://127.0.0.1:1", "postgres://127.0.0.1:1/none");
+        variables.insert(variable, value.into());
+        let output = run(&variables).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with(&format!("rollcall: {variable} ")), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let mut open = variables("http://127.0.0.1:1", "postgres://127.0.0.1:1/none");
+    open.retain(|name, _| !name.starts_with("RECALL_WEBHOOK_"));
+    let text = String::from_utf8(run(&open).await.stderr).unwrap();
+    assert!(text.contains("RECALL_WEBHOOK_SECRETS and RECALL_WEBHOOK_TOKENS are both unset"), "{text}");
+}
+
+/// A running `rollcall serve`, the address it says that it listens on, and its log lines.
+struct Running {
+    child: Child,
+    addr: String,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Running {
+    async fn start(variables: &BTreeMap<&'static str, String>) -> Self {
+        let mut child = Command::new(BINARY)
+            .arg("serve")
+            .env_clear()
+            .envs(variables)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON where there is no terminal");
+        let addr = line["addr"].as_str().unwrap().to_owned();
+        Self { child, addr, lines }
+    }
+
+    /// SIGTERM. Returns the exit code, how long it took, and what was logged.
+    async fn terminate(mut self) -> (Option<i32>, Duration, String) {
+        let pid = self.child.id().unwrap().to_string();
+        let started = Instant::now();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let mut logs = String::new();
+        while let Ok(Some(line)) = self.lines.next_line().await {
+            logs.push_str(&line);
+            logs.push('\n');
+        }
+        let status = self.child.wait().await.unwrap();
+        (status.code(), started.elapsed(), logs)
+    }
+}
+
+#[tokio::test]
+async fn sigterm_drains_exits_0_in_time_and_loses_nothing() {
+    let sim = Sim::start(SimConfig { delivery: Delivery::Live, ..SimConfig::default() }).await.unwrap();
+    let (database, url) = create_database().await;
+    let variables = variables(&sim.base_url(), &url);
+    let running = Running::start(&variables).await;
+    sim.set_endpoint(&format!("http://{}/webhooks/recall", running.addr));
+    let calendar = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    // A turn is in hand, and will not end by itself.
+    sim.fail_next(Endpoint::ScheduleBot, Fault::Hang, 1);
+    let start = sim.clock().now() + chrono::TimeDelta::hours(2);
+    let event = sim.create_event(calendar, NewEvent::new("Weekly sync", start, 30).at(LINK));
+    until(async || sim.hanging() == 1).await;
+
+    let (code, took, logs) = running.terminate().await;
+    assert_eq!(code, Some(0), "{logs}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(!logs.contains("ERROR"), "{logs}");
+    assert!(logs.contains("stopped"), "{logs}");
+
+    // The key was given back, so another process need not wait for a lease.
+    sim.release();
+    let running = Running::start(&variables).await;
+    until(async || sim.live_bots().iter().any(|bot| bot.events.contains(&event))).await;
+    assert_eq!(running.terminate().await.0, Some(0));
+    drop_database(&database).await;
+}
+
+#[tokio::test]
+async fn the_binary_checks_its_own_health() {
+    let (database, url) = create_database().await;
+    let running = Running::start(&variables("http://127.0.0.1:1", &url)).await;
+    let check = async |addr: &str| {
+        let check = Command::new(BINARY).arg("healthcheck").env_clear().env("LISTEN_ADDR", addr).output();
+        check.await.unwrap().status.code()
+    };
+    assert_eq!(check(&running.addr).await, Some(0));
+    let addr = running.addr.clone();
+    running.terminate().await;
+    assert_eq!(check(&addr).await, Some(1));
+    drop_database(&database).await;
+}
+
+#[tokio::test]
+async fn slow_clients_are_dropped() {
+    let (database, url) = create_database().await;
+    let running = Running::start(&variables("http://127.0.0.1:1", &url)).await;
+    let silent = talk(&running.addr, String::new());
+    let half_a_head = talk(&running.addr, "POST /webhooks/recall HTTP/1.1\r\nHost: x\r\nX-Half".into());
+    let body = update();
+    let half_a_body = talk(
+        &running.addr,
+        format!("POST /webhooks/recall?token={TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.len(), &body[..20]),
+    );
+    let (silent, half_a_head, half_a_body) = tokio::join!(silent, half_a_head, half_a_body);
+    assert_eq!(silent, "");
+    assert!(half_a_head.is_empty() || half_a_head.starts_with("HTTP/1.1 408"), "{half_a_head}");
+    assert!(half_a_body.starts_with("HTTP/1.1 408"), "{half_a_body}");
+    running.terminate().await;
+    drop_database(&database).await;
+}
+
+/// Sends `text` and then nothing. Returns what is answered until the server hangs up.
+async fn talk(addr: &str, text: String) -> String {
+    let mut connection = TcpStream::connect(addr).await.unwrap();
+    connection.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = vec![];
+    timeout(Duration::from_secs(20), connection.read_to_end(&mut answer)).await.expect("the server hangs up").unwrap();
+    String::from_utf8(answer).unwrap()
+}
