@@ -15,7 +15,7 @@ test: ## run all tests, against a real Postgres
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked
-	NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --locked --quiet -- demo $(ARGS)
+	@NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --locked --quiet -- demo $(ARGS)
 
 lint: ## check formatting, clippy and docs
 	cargo fmt --check

@@ -90,10 +90,10 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<Ending> {
     let failed = tokio::select! {
         () = play.perform(&stage.sim, args, seed) => None,
         () = interrupted(&mut signals) => None,
-        error = stage.app.failed() => Some(error),
+        error = stage.service.failed() => Some(error),
     };
     if let Some(error) = failed {
-        stage.abandon().await;
+        stage.tear_down().await;
         return Err(error);
     }
     let ending = play.ending();

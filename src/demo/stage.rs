@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 use crate::{
     app::App,
@@ -32,8 +33,16 @@ const READY_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) sim: Sim,
-    pub(super) app: App,
+    pub(super) service: Service,
     scratch: Scratch,
+}
+
+/// rollcall, running.
+#[derive(Debug)]
+pub(super) struct Service {
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Stage {
@@ -61,11 +70,11 @@ impl Stage {
         })
         .await?;
         let scratch = Scratch::create(&url.into()).await.map_err(|error| cannot_create(&error))?;
-        match start_app(&sim, scratch.url()).await {
-            Ok(app) => {
+        match start_service(&sim, scratch.url()).await {
+            Ok(service) => {
                 // Only now: a webhook that came earlier would be turned away with 503, and tried again.
-                sim.set_endpoint(&format!("http://{}/webhooks/recall", app.addr()));
-                Ok(Self { sim, app, scratch })
+                sim.set_endpoint(&format!("http://{}/webhooks/recall", service.addr));
+                Ok(Self { sim, service, scratch })
             }
             Err(error) => {
                 remove(scratch).await;
@@ -76,16 +85,28 @@ impl Stage {
 
     /// Stops everything in order, and drops the database.
     pub(super) async fn tear_down(self) {
-        self.app.stop().await;
+        self.service.stop().await;
         self.sim.stop().await;
         remove(self.scratch).await;
     }
+}
 
-    /// The same after rollcall has ended by itself.
-    pub(super) async fn abandon(self) {
-        drop(self.app);
-        self.sim.stop().await;
-        remove(self.scratch).await;
+impl Service {
+    /// Waits until rollcall cannot go on, and says why.
+    pub(super) async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.running).await {
+            Ok(Ok(())) => anyhow::anyhow!("rollcall ended"),
+            Ok(Err(error)) => error,
+            Err(error) => anyhow::Error::new(error).context("rollcall ended"),
+        }
+    }
+
+    /// Stops it in order; nothing is left to stop if it has failed.
+    async fn stop(self) {
+        if self.stop.send(()).is_ok() {
+            // How it ends no longer matters.
+            let _ = self.running.await;
+        }
     }
 }
 
@@ -98,7 +119,7 @@ fn cannot_create(error: &store::Error) -> anyhow::Error {
 }
 
 /// Through the contract's variables, as an operator would.
-async fn start_app(sim: &Sim, database_url: SecretString) -> anyhow::Result<App> {
+async fn start_service(sim: &Sim, database_url: SecretString) -> anyhow::Result<Service> {
     let config = Config::from_lookup(&|name| {
         let value = match name {
             "DATABASE_URL" => database_url.expose_secret().to_owned(),
@@ -114,13 +135,19 @@ async fn start_app(sim: &Sim, database_url: SecretString) -> anyhow::Result<App>
         };
         Some(value)
     })?;
-    let mut app = App::start(config, Clock::system()).await?;
-    let ready = await_ready(app.addr());
+    let app = App::start(config, Clock::system()).await?;
+    let addr = app.addr();
+    let (stop, stopped) = oneshot::channel();
+    let told_to_stop = async move {
+        // An error means that the demo is over.
+        let _ = stopped.await;
+    };
+    let mut service = Service { addr, stop, running: tokio::spawn(app.run(told_to_stop)) };
     tokio::select! {
-        error = app.failed() => return Err(error),
-        ready = tokio::time::timeout(READY_LIMIT, ready) => ready.context("rollcall did not become ready")??,
+        error = service.failed() => return Err(error),
+        ready = timeout(READY_LIMIT, await_ready(addr)) => ready.context("rollcall did not become ready")??,
     }
-    Ok(app)
+    Ok(service)
 }
 
 /// Asks `/readyz`, as a load balancer does.
