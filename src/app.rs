@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     http::{self, Receiver, inbox::Inbox, signature::Verifier},
     recall::Client,
-    reconcile::{Reconciler, health::ApiHealth},
+    reconcile::{Reconciler, health::ApiHealth, in_flight::KeysInFlight},
     store::{
         self, budget, configurations,
         queue::{self, Key, Request},
@@ -177,6 +177,7 @@ pub fn reconciler(
         configuration,
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
+        keys_in_flight: KeysInFlight::default(),
         clock,
     }
 }

@@ -4,6 +4,8 @@
 //! delivery waits for nobody, and a storm is a few large commits. An answer goes out only after its commit (P1). If a batch
 //! is refused, its deliveries are tried one by one, so that one of them does no harm to the others.
 
+use std::collections::HashSet;
+
 use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -93,11 +95,11 @@ fn not_committed(error: &store::Error) -> NotCommitted {
 
 async fn commit(db: &PgPool, deliveries: &[Delivery]) -> Result<(), store::Error> {
     let mut tx = db.begin().await?;
-    let new = deliveries::record(&mut *tx, deliveries).await?;
-    // A repeated delivery costs nothing more: what it asks for was requested with the first.
-    let fresh = deliveries.iter().filter(|delivery| new.contains(&delivery.id));
+    let mut new: HashSet<String> = deliveries::record(&mut *tx, deliveries).await?.into_iter().collect();
+    // A repeated delivery costs nothing more, not even in the batch of the first.
+    let fresh: Vec<&Delivery> = deliveries.iter().filter(|delivery| new.remove(&delivery.id)).collect();
     let requests: Vec<Request> = fresh
-        .clone()
+        .iter()
         .filter_map(|delivery| {
             let key = Key::Calendar(delivery.calendar_id?);
             Some(Request { key, since: delivery.last_updated_ts, deadline: delivery.received_at })

@@ -3,7 +3,10 @@
 //! A 2xx means that the delivery and the request for its calendar are committed (P1). Everything else tells the sender to try
 //! again, and Recall does: for an hour or for a day, depending on the generation.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -68,6 +71,9 @@ async fn accept(
     let verified = receiver.verifier.verify(headers, query, &body, now)?;
     let notification = Notification::parse(&verified)?;
     let topic = notification.label();
+    if !receiver.is_migrated.load(Ordering::Acquire) {
+        return Err(Rejection::NotCommitted);
+    }
     receiver.inbox.accept(delivery(verified, notification, now)).await.map_err(|_| Rejection::NotCommitted)?;
 
     metrics::histogram!(telemetry::ACK_SECONDS).record(arrived.elapsed());

@@ -105,6 +105,7 @@ impl Reconciler {
 
     /// Schedule Bot. Returns whether the API did it.
     async fn schedule(&self, known: &mut Known, plan: &Plan, key: &str) -> Result<bool, Error> {
+        let _in_flight = self.keys_in_flight.enter(key).ok_or(Error::KeyInFlight)?;
         let config = self.policy.bot_config_for(&known.event);
         let call = self.api.schedule_bot(known.event.id, key, &config);
         let answer = match self.call(CallClass::ScheduleBot, call).await {

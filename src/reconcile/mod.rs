@@ -7,6 +7,7 @@
 mod calendar;
 mod event;
 pub mod health;
+pub mod in_flight;
 mod sweep;
 
 use std::time::Duration;
@@ -25,11 +26,14 @@ use crate::{
     },
 };
 use health::ApiHealth;
+use in_flight::KeysInFlight;
 
 /// Failed turns after which a key whose turns panic, or whose values the database refuses, is parked.
 const MAX_ATTEMPTS: i32 = 5;
 /// How long after a 409 the other call will have ended.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
+/// How long another turn's call for the same key takes at most, usually.
+const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait for a free bot where the API does not say: what its documents recommend.
 const CAPACITY_PAUSE: Duration = Duration::from_secs(30);
 /// How long a key rests whose turn failed for a reason that lies neither with it nor with the API's answer to it.
@@ -52,6 +56,8 @@ pub struct Reconciler {
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.
     pub full_sync_interval: Duration,
+    /// The deduplication keys of the bot calls that are under way here.
+    pub keys_in_flight: KeysInFlight,
     /// The time.
     pub clock: Clock,
 }
@@ -87,6 +93,9 @@ pub enum Error {
         /// When there is some again.
         until: DateTime<Utc>,
     },
+    /// Another turn is calling for the same bot.
+    #[error("another turn is calling for the same deduplication key")]
+    KeyInFlight,
     /// The API accepts calls, and its answers do not show it.
     #[error("the bot is not as asked for, though the API accepted the calls")]
     NotConverged,
@@ -141,6 +150,7 @@ pub fn error_policy(error: &Error, attempt: i32, now: DateTime<Utc>, random: f64
         Error::Store(store::Error::Refused(_) | store::Error::Migration(_)) | Error::Panicked(_) => {
             if attempt + 1 < MAX_ATTEMPTS { Verdict::Retry(backed_off()) } else { Verdict::Park }
         }
+        Error::KeyInFlight => Verdict::PutOff(after(IN_FLIGHT_PAUSE.mul_f64(1.0 + random))),
         Error::NoBudget { class, until } => Verdict::AwaitBudget(*class, *until),
         Error::NotConverged | Error::TimedOut(_) => Verdict::Retry(backed_off()),
         Error::EndlessList(_) => Verdict::Park,

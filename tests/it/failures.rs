@@ -270,6 +270,30 @@ async fn a_404_is_believed_and_mended_by_the_next_sweep() {
 }
 
 #[tokio::test]
+async fn copies_of_one_meeting_do_not_call_for_their_bot_at_once() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(60), 60).at(LINK));
+    world.sim.deliver_due().await;
+    for _ in calendars {
+        world.take_turns_until(Endpoint::ListEvents).await;
+    }
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Hang, 1);
+    let worker = world.replica.worker.clone();
+    let first = tokio::spawn(async move { worker.take_one_turn().await.unwrap() });
+    world.until(|| world.sim.hanging() == 1).await;
+    assert!(world.replica.worker.take_one_turn().await.unwrap());
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1, "the second turn waits for the first");
+    world.sim.release();
+    assert!(first.await.unwrap());
+    world.advance(TimeDelta::seconds(1));
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 1);
+    assert!(world.sim.calls().iter().all(|call| call.status != 409));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
     let world = World::with(&[("DATABASE_MAX_CONNECTIONS", "2")]).await;
     let calendar = world.calendar("ada@acme.test").await;
