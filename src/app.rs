@@ -65,6 +65,7 @@ impl App {
             db: db.clone(),
             is_migrated: Arc::default(),
             api_health: ApiHealth::default(),
+            admin_token: config.admin_token.clone(),
             metrics: telemetry::metrics_handle(),
             clock: clock.clone(),
         };

@@ -3,6 +3,7 @@
 mod error;
 mod health;
 pub mod inbox;
+mod operator;
 pub mod signature;
 mod webhook;
 
@@ -13,6 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
 use sqlx::PgPool;
 
 use crate::{clock::Clock, reconcile::health::ApiHealth};
@@ -32,6 +34,8 @@ pub struct Receiver {
     pub is_migrated: Arc<AtomicBool>,
     /// Whether the API lets us in.
     pub api_health: ApiHealth,
+    /// Turns on the operator's API.
+    pub admin_token: Option<SecretString>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// The time.
@@ -40,10 +44,13 @@ pub struct Receiver {
 
 /// All routes.
 pub fn router(receiver: Receiver) -> Router {
-    Router::new()
+    let mut routes = Router::new()
         .route("/webhooks/recall", post(webhook::receive))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .with_state(receiver)
+        .route("/metrics", get(health::metrics));
+    if let Some(token) = receiver.admin_token.clone() {
+        routes = routes.merge(operator::router(token));
+    }
+    routes.with_state(receiver)
 }

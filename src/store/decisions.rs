@@ -21,6 +21,8 @@ pub struct Decision {
     pub configuration: i64,
     /// The version of the event that was looked at.
     pub event_updated_at: DateTime<Utc>,
+    /// When it was decided.
+    pub decided_at: DateTime<Utc>,
     /// The last Schedule Bot that the API accepted, unless its bot was removed since.
     pub scheduled: Option<Scheduled>,
 }
@@ -31,7 +33,7 @@ pub struct Decision {
 /// The database's.
 pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decision>, Error> {
     let row = sqlx::query!(
-        "select plan, reason, configuration, event_updated_at, scheduled_key, scheduled_config
+        "select plan, reason, configuration, event_updated_at, decided_at, scheduled_key, scheduled_config
          from decisions where event_id = $1",
         id.0,
     )
@@ -44,6 +46,7 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
             reason: row.reason,
             configuration: row.configuration,
             event_updated_at: row.event_updated_at,
+            decided_at: row.decided_at,
             scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled { key, config }),
         }
     }))

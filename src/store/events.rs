@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
+use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{
@@ -168,6 +170,39 @@ pub async fn record_unreadable(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// An event that could not be read or stored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unreadable {
+    /// The calendar that was listed.
+    pub calendar_id: Uuid,
+    /// The event's id, as far as it could be read.
+    pub event_id: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Since when.
+    pub first_seen: DateTime<Utc>,
+    /// When it was tried last.
+    pub last_seen: DateTime<Utc>,
+}
+
+/// The events that could not be read or stored, latest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list_unreadable(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Unreadable>, Error> {
+    let unreadable = sqlx::query_as!(
+        Unreadable,
+        "select calendar_id, event_id, reason, first_seen, last_seen
+         from unreadable_events
+         order by last_seen desc
+         limit $1",
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(unreadable)
 }
 
 /// Forgets that events could not be read, since they have been.

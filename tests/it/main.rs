@@ -15,6 +15,7 @@ mod demo;
 mod documents;
 mod failures;
 mod life;
+mod operator;
 mod process;
 mod queue;
 mod receive;

@@ -342,6 +342,7 @@ fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) 
         db: db.clone(),
         is_migrated: Arc::new(AtomicBool::new(true)),
         api_health,
+        admin_token: config.admin_token.clone(),
         metrics: telemetry::metrics_handle(),
         clock: clock.clone(),
     }
