@@ -66,12 +66,12 @@ impl Reconciler {
         let now = self.clock.now();
         let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
         let full_before = now - TimeDelta::from_std(self.full_sync_interval).unwrap_or(TimeDelta::MAX);
-        let mut tx = self.db.begin().await?;
+        // Not in one transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
+        let mut db = self.db.acquire().await?;
         let requested =
-            queue::request_calendars(&mut tx, full_before, self.full_sync_interval / 4, now + interval, now).await?;
-        let undecided = queue::request_undecided(&mut tx, self.configuration, now).await?;
-        let woken = queue::wake_parked_events(&mut *tx, now).await?;
-        tx.commit().await?;
+            queue::request_calendars(&mut db, full_before, self.full_sync_interval / 4, now + interval, now).await?;
+        let undecided = queue::request_undecided(&mut db, self.configuration, now).await?;
+        let woken = queue::wake_parked_events(&mut *db, now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

@@ -502,8 +502,16 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
 /// The database's.
 pub async fn wake_parked_events(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<u64, Error> {
     let woken = sqlx::query!(
-        "update reconcile_queue set generation = nextval('reconcile_generation'), attempt = 0, due_at = $1
-         where kind = 'event' and due_at = 'infinity'",
+        "update reconcile_queue as queue set
+             generation = nextval('reconcile_generation'), attempt = 0, due_at = $1
+         from (
+             -- Locked in the order in which requests lock, so that the two cannot deadlock.
+             select kind, key from reconcile_queue
+             where kind = 'event' and due_at = 'infinity'
+             order by key
+             for update
+         ) as parked
+         where queue.kind = parked.kind and queue.key = parked.key",
         now,
     )
     .execute(db)
