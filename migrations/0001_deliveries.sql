@@ -8,5 +8,3 @@ create table deliveries (
     proved_by       text not null,        -- which configured secret or token, by position; never the value
     received_at     timestamptz not null
 );
-
-create index deliveries_received_at on deliveries (received_at);

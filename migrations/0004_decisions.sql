@@ -18,3 +18,6 @@ create table decisions (
     scheduled_config  bytea,              -- fingerprint of the configuration it was scheduled with
     scheduled_at      timestamptz
 );
+
+-- A meeting that has begun is looked up here: another event's bot may be in it.
+create index decisions_scheduled_key on decisions (scheduled_key);

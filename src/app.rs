@@ -15,15 +15,20 @@ use std::{
 
 use anyhow::Context;
 use axum_server::Handle;
+use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     clock::Clock,
     config::Config,
-    http::{self, Receiver, inbox::Inbox, signature::Verifier},
+    http::{self, LogLimit, Receiver, inbox::Inbox, signature::Verifier},
     recall::Client,
-    reconcile::{Reconciler, health::ApiHealth, in_flight::KeysInFlight},
+    reconcile::{Reconciler, health::ApiHealth},
     store::{
         self, budget, configurations,
         queue::{self, Key, Request},
@@ -36,6 +41,8 @@ use crate::{
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests in hand may take once the process was told to stop.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How often metrics are compacted.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an absent database is looked for.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -44,9 +51,10 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 pub struct App {
     addr: SocketAddr,
     server: Handle<SocketAddr>,
-    serving: JoinHandle<std::io::Result<()>>,
-    writing: JoinHandle<()>,
-    working: JoinHandle<anyhow::Result<()>>,
+    serving: Loop,
+    writing: Loop,
+    working: Loop,
+    upkeep: JoinHandle<()>,
     stop: watch::Sender<bool>,
     db: PgPool,
 }
@@ -67,6 +75,7 @@ impl App {
             api_health: ApiHealth::default(),
             admin_token: config.admin_token.clone(),
             metrics: telemetry::metrics_handle(),
+            unproven: LogLimit::default(),
             clock: clock.clone(),
         };
         let api = Client::new(&config.recall).context("cannot set up the API client")?;
@@ -76,11 +85,13 @@ impl App {
         let addr = listener.local_addr().context("cannot tell the address listened on")?;
 
         let server = Handle::new();
-        let serving = tokio::spawn(serve(listener, server.clone(), receiver.clone()));
+        let upkeep = tokio::spawn(keep_up(receiver.metrics.clone()));
+        let serving = Loop::spawn("receiver", serve(listener, server.clone(), receiver.clone()));
         let (stop, stopped) = watch::channel(false);
-        let working = tokio::spawn(work(config, db.clone(), api, receiver, clock, stopped));
+        let working = Loop::spawn("worker", work(config, db.clone(), api, receiver, clock, stopped));
+        let writing = Loop::spawn("inbox", async { Ok(writing.await?) });
         tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "listening");
-        Ok(Self { addr, server, serving, writing, working, stop, db })
+        Ok(Self { addr, server, serving, writing, working, upkeep, stop, db })
     }
 
     /// The address that the receiver listens on.
@@ -93,51 +104,93 @@ impl App {
     /// # Errors
     /// The process cannot go on; see [`App::failed`].
     pub async fn run(mut self, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        tokio::select! {
-            () = told_to_stop => {}
-            error = self.failed() => return Err(error),
-        }
+        let failure = tokio::select! {
+            () = told_to_stop => None,
+            error = self.failed() => Some(error),
+        };
         self.stop().await;
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Waits until the process cannot go on, and says why: a migration failed, or a loop ended.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let (name, ended) = tokio::select! {
-            ended = &mut self.working => ("worker", ended),
-            ended = &mut self.serving => ("receiver", ended.map(|served| served.map_err(anyhow::Error::new))),
-        };
-        match ended {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => anyhow::anyhow!("the {name} ended"),
-            Err(error) => anyhow::Error::new(error).context(format!("the {name} ended")),
+        tokio::select! {
+            error = self.working.ended() => error,
+            error = self.serving.ended() => error,
+            error = self.writing.ended() => error,
         }
     }
 
     /// Shuts down in order, within 10 s.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         tracing::info!("stopping");
         self.server.graceful_shutdown(Some(CLOSE_LIMIT));
         let _ = self.stop.send(true);
-        if let Err(error) = self.serving.await {
-            tracing::error!(error = chain(&error), "the receiver ended badly");
-        }
+        let told_at = Instant::now();
+        self.serving.finish(told_at + CLOSE_LIMIT + Duration::from_secs(1)).await;
         // The receiver held the last inboxes; what they took is committed now.
-        if timeout(CLOSE_LIMIT, self.writing).await.is_err() {
-            tracing::warn!("some deliveries were not committed; their senders were not acknowledged");
-        }
-        if let Err(error) = self.working.await {
-            tracing::error!(error = chain(&error), "the worker ended badly");
-        }
-        let _ = timeout(CLOSE_LIMIT, self.db.close()).await;
+        self.writing.finish(told_at + Duration::from_secs(5)).await;
+        // The worker cuts its turns off before, and gives their keys back.
+        self.working.finish(told_at + Duration::from_secs(8)).await;
+        self.upkeep.abort();
+        let _ = timeout_at(told_at + Duration::from_secs(9), self.db.close()).await;
         tracing::info!("stopped");
     }
 }
 
-async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> std::io::Result<()> {
+/// One of the loops that make up the process. None of them ends by itself unless something is wrong.
+#[derive(Debug)]
+struct Loop {
+    name: &'static str,
+    /// `None` once its end was seen.
+    task: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Loop {
+    fn spawn(name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
+        Self { name, task: Some(tokio::spawn(task)) }
+    }
+
+    /// Waits for its end, and says why it ended.
+    async fn ended(&mut self) -> anyhow::Error {
+        let Some(task) = &mut self.task else { return std::future::pending().await };
+        let ended = task.await;
+        self.task = None;
+        match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => anyhow::anyhow!("the {} ended", self.name),
+            Err(error) => anyhow::Error::new(error).context(format!("the {} ended", self.name)),
+        }
+    }
+
+    /// Lets it finish, until this time.
+    async fn finish(&mut self, deadline: Instant) {
+        let Some(task) = &mut self.task else { return };
+        match timeout_at(deadline, &mut *task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::error!("the {} ended badly: {error:#}", self.name),
+            Ok(Err(error)) => tracing::error!(error = chain(&error), "the {} ended badly", self.name),
+            Err(_) => {
+                tracing::warn!("the {} is cut off: it did not finish in time", self.name);
+                task.abort();
+            }
+        }
+    }
+}
+
+/// Keeps histograms from growing while nobody reads them.
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP_INTERVAL).await;
+        metrics.run_upkeep();
+    }
+}
+
+async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> anyhow::Result<()> {
     let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
     server.http_builder().http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    server.serve(http::router(receiver).into_make_service()).await
+    server.serve(http::router(receiver).into_make_service()).await?;
+    Ok(())
 }
 
 async fn work(
@@ -178,7 +231,6 @@ pub fn reconciler(
         configuration,
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
-        keys_in_flight: KeysInFlight::default(),
         clock,
     }
 }
@@ -211,7 +263,7 @@ async fn prepare_database(
 /// # Errors
 /// The database's.
 pub async fn try_prepare_database(db: &PgPool, config: &Config, clock: &Clock) -> Result<i64, store::Error> {
-    store::migrate(db).await?;
+    store::migrate(&config.database_url).await?;
     let now = clock.now();
     let mut tx = db.begin().await?;
     let registered = configurations::register(&mut tx, config.policy.fingerprint(), now).await?;

@@ -1,8 +1,8 @@
 //! The clock: the system's, or one that a test sets.
 //!
 //! `now` is read once at the edge of a turn or a request and passed in from there, so that a decision is made at one
-//! instant and a test can make a day pass. Replicas are assumed to agree on the time within seconds (NTP); leases and the
-//! API's windows have margins far above that.
+//! instant and a test can make a day pass. Replicas are assumed to agree on the time within two seconds (NTP): the margin of
+//! the API's windows. Leases have more.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

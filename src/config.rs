@@ -10,10 +10,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::domain::{
-    budget::Limits,
-    dedup::Deduplication,
-    policy::{Policy, RecordWhen},
+use crate::{
+    domain::{
+        budget::Limits,
+        dedup::Deduplication,
+        policy::{Policy, RecordWhen},
+    },
+    telemetry::problem,
 };
 
 /// All that is configured.
@@ -245,8 +248,9 @@ fn bot_config(lookup: Lookup) -> Result<Map<String, Value>, ConfigError> {
         }
         (None, None) => return Ok(Map::new()),
     };
-    let config: Map<String, Value> = serde_json::from_str(&text)
-        .map_err(|error| wrong(variable, format!("is not a JSON object: {error}; write {{\"bot_name\": \"…\"}}")))?;
+    let config: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        wrong(variable, format!("is not a JSON object: {}; write {{\"bot_name\": \"…\"}}", problem(&error)))
+    })?;
     for field in ["join_at", "meeting_url"] {
         if config.contains_key(field) {
             return Err(wrong(

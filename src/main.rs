@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     process::ExitCode,
     time::Duration,
 };
@@ -108,14 +108,21 @@ fn in_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 
 /// Needs no runtime and no configuration but the port, so that it works in an image without a shell.
 fn healthcheck() -> ExitCode {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let port = match (variable("LISTEN_ADDR"), variable("PORT")) {
-        (Some(addr), _) => addr.parse().map(|addr: SocketAddr| addr.port()).ok(),
-        (None, Some(port)) => port.parse().ok(),
-        (None, None) => Some(8080),
+    let variable =
+        |name| std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let addr = match (variable("LISTEN_ADDR"), variable("PORT")) {
+        (Some(addr), _) => addr.parse().ok(),
+        (None, Some(port)) => port.parse().ok().map(|port| SocketAddr::from(([0, 0, 0, 0], port))),
+        (None, None) => Some(SocketAddr::from(([0, 0, 0, 0], 8080))),
     };
-    let Some(port) = port else { return fail(2, "LISTEN_ADDR or PORT is malformed") };
-    match ask_livez(SocketAddr::from(([127, 0, 0, 1], port))) {
+    let Some(mut addr) = addr else { return fail(2, "LISTEN_ADDR or PORT is malformed") };
+    // Listening on all interfaces is listening on loopback.
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    match ask_livez(addr) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => fail(1, "/livez did not answer 200"),
         Err(error) => fail(1, &format!("/livez did not answer: {error}")),

@@ -125,3 +125,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// What is wrong with a text that was to be JSON, without what it says: serde quotes the values that it stumbles over (P10).
+pub fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match (text.find('"'), text.rfind('"')) {
+        (Some(from), Some(to)) if from < to => format!("{}…{}", &text[..=from], &text[to..]),
+        _ => text,
+    }
+}

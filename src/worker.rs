@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use sqlx::postgres::PgListener;
 use tokio::{
@@ -28,7 +28,7 @@ use crate::{
     reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
     store::{
         self,
-        queue::{self, Claimed},
+        queue::{self, Claimed, Key},
     },
     telemetry::{self, chain},
 };
@@ -39,8 +39,10 @@ const LEASE: Duration = Duration::from_secs(90);
 const TURN_LIMIT: Duration = Duration::from_secs(75);
 /// How often to look for work unasked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// A claim that takes longer is given up; if it was made all the same, its leases return the keys.
+const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 /// How long turns may go on after the process was told to stop. Within the 10 s after which it would be killed.
-const DRAIN_LIMIT: Duration = Duration::from_secs(7);
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Takes turns for one process.
 #[derive(Clone, Debug)]
@@ -65,10 +67,7 @@ impl Worker {
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         while !*stop.borrow() {
             let woken = wake.notified();
-            let claimed = self.claim(self.concurrency - turns.len()).await.unwrap_or_else(|error| {
-                tracing::warn!(error = chain(&error), "cannot claim; trying again");
-                vec![]
-            });
+            let claimed = self.claim_in_time(self.concurrency - turns.len()).await;
             for claimed in claimed {
                 let (worker, claimed) = (self.clone(), Arc::new(claimed));
                 let turn = Arc::clone(&claimed);
@@ -79,7 +78,7 @@ impl Worker {
                 () = woken, if turns.len() < self.concurrency => {}
                 Some(ended) = turns.join_next_with_id() => forget(&mut in_hand, ended),
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
-                _ = stop.changed() => {}
+                changed = stop.changed() => if changed.is_err() { break },
             }
         }
         listener.abort();
@@ -112,6 +111,16 @@ impl Worker {
         Ok(true)
     }
 
+    /// Claims nothing rather than wait for a database that does not answer: the loop has to hear that it should stop.
+    async fn claim_in_time(&self, free: usize) -> Vec<Claimed> {
+        match timeout(CLAIM_LIMIT, self.claim(free)).await {
+            Ok(Ok(claimed)) => return claimed,
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot claim; trying again"),
+            Err(_) => tracing::warn!("the database does not answer; trying again"),
+        }
+        vec![]
+    }
+
     async fn claim(&self, free: usize) -> Result<Vec<Claimed>, store::Error> {
         let now = self.reconciler.clock.now();
         let wanted = self.reconciler.health.claimable(free, now);
@@ -132,9 +141,9 @@ impl Worker {
     async fn take_turn(&self, claimed: &Claimed) {
         let kind = claimed.key.kind();
         let span = match claimed.key {
-            queue::Key::Calendar(id) => tracing::info_span!("turn", calendar.id = %id),
-            queue::Key::Event(id) => tracing::info_span!("turn", event.id = %id),
-            queue::Key::Sweep => tracing::info_span!("turn", sweep = true),
+            Key::Calendar(id) => tracing::info_span!("turn", calendar.id = %id),
+            Key::Event(id) => tracing::info_span!("turn", event.id = %id),
+            Key::Sweep => tracing::info_span!("turn", sweep = true),
         };
         let started = Instant::now();
         async {
@@ -179,6 +188,11 @@ impl Worker {
                 tracing::warn!(error = text, attempt, in_secs, "turn failed; trying again");
                 queue::retry(db, claimed, at, &text).await
             }
+            Verdict::StartOver(at) => {
+                tracing::warn!(error = text, attempt, "turn failed; beginning anew");
+                queue::forget_progress(db, claimed).await?;
+                queue::retry(db, claimed, at, &text).await
+            }
             Verdict::AwaitBudget(class, until) => {
                 self.block(class, until);
                 tracing::debug!(%class, %until, "waiting for budget");
@@ -187,6 +201,13 @@ impl Worker {
             Verdict::PutOff(at) => {
                 tracing::debug!(error = text, "turn put off");
                 queue::put_off(db, claimed, at, None).await
+            }
+            // Nobody else would ever request the sweep.
+            Verdict::Park if claimed.key == Key::Sweep => {
+                tracing::error!(error = text, attempt, "the sweep failed; trying again at its next time");
+                queue::forget_progress(db, claimed).await?;
+                let at = now + TimeDelta::from_std(self.reconciler.sweep_interval).unwrap_or(TimeDelta::MAX);
+                queue::retry(db, claimed, at, &text).await
             }
             Verdict::Park => {
                 tracing::error!(error = text, attempt, "turn failed for good; parked until it is requested again");

@@ -19,6 +19,15 @@ pub enum Deduplication {
 }
 
 impl Deduplication {
+    /// Its name, as it is configured.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Meeting => "meeting",
+            Self::Company => "company",
+            Self::Event => "event",
+        }
+    }
+
     /// The key of `event`, whose link is `meeting_url`.
     ///
     /// Where the company is not known (yet), the calendar stands for it, so that two companies never share a bot.

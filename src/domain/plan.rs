@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     Fingerprint,
     calendar::{Calendar, CalendarStatus},
-    event::Event,
+    event::{Event, ObservedBot},
     policy::Policy,
 };
 
@@ -27,8 +27,12 @@ pub struct Situation<'a> {
     pub calendar: Option<&'a Calendar>,
     /// What Schedule Bot was last asked for on this event.
     pub scheduled: Option<&'a Scheduled>,
-    /// A newer configuration has already decided on this very version of the event.
-    pub decided_by_newer: bool,
+    /// The deduplication key, if another event has a bot with it that may be in the meeting.
+    pub covered_key: Option<&'a str>,
+    /// A newer configuration has decided on the event.
+    pub is_left_to_newer: bool,
+    /// A newer configuration has decided on this very version of the event.
+    pub is_version_left_to_newer: bool,
     /// The configuration of this process.
     pub policy: &'a Policy,
     /// The present.
@@ -79,6 +83,8 @@ pub enum NoBot {
     RuleSaysNo,
     /// A bot was scheduled for this very meeting and is gone now that it has begun: somebody may have sent it away.
     SentAway,
+    /// The meeting has begun, and another event's bot was scheduled for it: ours would be a second one.
+    Covered,
     /// A replica with a newer configuration has decided.
     LeftToNewer,
 }
@@ -150,12 +156,13 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
     match reason {
         // Recall has removed the bot, and refuses calls.
         NoBot::Deleted | NoBot::CalendarNotConnected => Plan::Nothing(reason),
-        NoBot::RuleSaysNo if has_future_bot && situation.decided_by_newer => Plan::Keep(Kept::LeftToNewer),
+        NoBot::RuleSaysNo if has_future_bot && situation.is_version_left_to_newer => Plan::Keep(Kept::LeftToNewer),
         NoBot::Cancelled
         | NoBot::Ended
         | NoBot::NoMeetingUrl
         | NoBot::RuleSaysNo
         | NoBot::SentAway
+        | NoBot::Covered
         | NoBot::LeftToNewer => {
             if has_future_bot {
                 Plan::Unschedule(reason)
@@ -178,20 +185,21 @@ fn plan_wanted(situation: &Situation, calendar: &Calendar, meeting_url: &str) ->
         },
         None => match absence(situation, &key, meeting_url) {
             Ok(needed) => needed,
-            Err(reason) => return Plan::Nothing(reason),
+            Err(plan) => return plan,
         },
     };
     Plan::Schedule { key, reason: needed }
 }
 
-/// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else can.
+/// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else is
+/// looked at; what the API lists as a bot's own start and link is not documented.
 fn reconfiguration(situation: &Situation, key: &str) -> Result<Needed, Kept> {
     let needed = match situation.scheduled.filter(|scheduled| scheduled.key == key) {
         Some(scheduled) if scheduled.config == situation.policy.bot_fingerprint() => return Err(Kept::AsWanted),
         Some(_) => Needed::ConfigChanged,
         None => Needed::ConfigUnknown,
     };
-    if situation.decided_by_newer {
+    if situation.is_left_to_newer {
         return Err(Kept::LeftToNewer);
     }
     if situation.event.start_time - situation.now < TOO_LATE_TO_CHANGE {
@@ -200,20 +208,39 @@ fn reconfiguration(situation: &Situation, key: &str) -> Result<Needed, Kept> {
     Ok(needed)
 }
 
-/// The right bot is not there: why one has to be scheduled, or why not.
-fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed, NoBot> {
+/// The right bot is not there: why one has to be scheduled, or what is to be done instead.
+fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed, Plan> {
     let event = situation.event;
+    let has_begun = event.start_time <= situation.now;
     if situation.scheduled.is_some_and(|scheduled| scheduled.key == key) {
-        return if event.start_time <= situation.now { Err(NoBot::SentAway) } else { Ok(Needed::Missing) };
+        return if has_begun { Err(Plan::Nothing(NoBot::SentAway)) } else { Ok(Needed::Missing) };
     }
-    let needed = match event.bots.iter().find(|bot| bot.is_future(situation.now)) {
+    // Once a bot has joined, a call with another key, or for another event, sends a second one.
+    if has_begun && event.bots.iter().any(|bot| may_be_in_meeting(bot, situation, meeting_url)) {
+        return Err(Plan::Keep(Kept::InMeeting));
+    }
+    if has_begun && situation.covered_key == Some(key) {
+        return Err(Plan::Nothing(NoBot::Covered));
+    }
+    match event.bots.iter().find(|bot| bot.is_future(situation.now)) {
         Some(bot) if bot.start_time == event.start_time && bot.meeting_url.as_deref() == Some(meeting_url) => {
-            Needed::Rekeyed
+            if situation.is_left_to_newer {
+                Err(Plan::Keep(Kept::LeftToNewer))
+            } else {
+                Ok(Needed::Rekeyed)
+            }
         }
-        Some(_) => return Ok(Needed::Moved),
-        None => Needed::New,
-    };
-    if situation.decided_by_newer { Err(NoBot::LeftToNewer) } else { Ok(needed) }
+        Some(_) => Ok(Needed::Moved),
+        None if situation.is_version_left_to_newer => Err(Plan::Nothing(NoBot::LeftToNewer)),
+        None => Ok(Needed::New),
+    }
+}
+
+/// Whether a past bot of the event joined this very link so lately that its meeting need not be over.
+fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str) -> bool {
+    let duration = situation.event.ends_at() - situation.event.start_time;
+    let has_joined = bot.start_time <= situation.now && bot.start_time + duration > situation.now;
+    has_joined && bot.meeting_url.as_deref() == Some(meeting_url)
 }
 
 impl Plan {
@@ -236,6 +263,15 @@ impl Plan {
         }
     }
 
+    /// Whether carrying out this plan is the same call as carrying out `other`.
+    pub fn is_same_call(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Schedule { key, .. }, Self::Schedule { key: other, .. }) => key == other,
+            (Self::Unschedule(_), Self::Unschedule(_)) => true,
+            (Self::Nothing(_) | Self::Keep(_) | Self::Schedule { .. } | Self::Unschedule(_), _) => false,
+        }
+    }
+
     /// Whether the decision was left to a replica with a newer configuration, and so is not ours to record.
     pub fn is_left_to_newer(&self) -> bool {
         matches!(self, Self::Nothing(NoBot::LeftToNewer) | Self::Keep(Kept::LeftToNewer))
@@ -252,6 +288,7 @@ impl NoBot {
             Self::NoMeetingUrl => "the event has no meeting link",
             Self::RuleSaysNo => "RECORD_WHEN does not want it",
             Self::SentAway => "the bot of this meeting left after it began; somebody may have sent it away",
+            Self::Covered => "another event's bot was scheduled for this meeting, which has begun",
             Self::LeftToNewer => "a newer configuration has decided",
         }
     }
@@ -273,7 +310,7 @@ impl Needed {
         match self {
             Self::New => "the meeting has no bot yet",
             Self::Moved => "the meeting's time or link has changed",
-            Self::Rekeyed => "DEDUPLICATION has changed",
+            Self::Rekeyed => "the meeting is the same, but not its deduplication key",
             Self::Missing => "the bot that was scheduled is gone",
             Self::ConfigChanged => "BOT_CONFIG has changed",
             Self::ConfigUnknown => "the bot was not scheduled by this rollcall, or the answer was lost",

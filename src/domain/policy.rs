@@ -46,7 +46,7 @@ impl Policy {
     /// Tells two configurations apart that may decide differently about whether there is a bot, and how it is made.
     pub fn fingerprint(&self) -> Fingerprint {
         let config = Value::Object(self.bot_config.clone());
-        Fingerprint::of(format!("{}\n{:?}\n{config}", self.record_when.as_str(), self.deduplication).as_bytes())
+        Fingerprint::of(format!("{}\n{}\n{config}", self.record_when.as_str(), self.deduplication.as_str()).as_bytes())
     }
 
     /// Tells two bots apart that were made from different `BOT_CONFIG`s.

@@ -4,12 +4,13 @@
 //! delivery waits for nobody, and a storm is a few large commits. An answer goes out only after its commit (P1). If a batch
 //! is refused, its deliveries are tried one by one, so that one of them does no harm to the others.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
 
 /// Deliveries that may wait for the writer. Above that the answer is 503 at once.
 const CAPACITY: usize = 4096;
+/// A commit that takes longer is given up, well within the 15 s that Recall waits.
+const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 /// Deliveries in one transaction.
 const MAX_BATCH: usize = 256;
 
@@ -93,8 +96,21 @@ fn not_committed(error: &store::Error) -> NotCommitted {
     NotCommitted
 }
 
+/// Commits, or says in time that it cannot: a sender must not be left waiting, nor those behind it.
 async fn commit(db: &PgPool, deliveries: &[Delivery]) -> Result<(), store::Error> {
-    let mut tx = db.begin().await?;
+    let mut connection = db.acquire().await?;
+    match timeout(COMMIT_LIMIT, commit_on(&mut connection, deliveries)).await {
+        Ok(result) => result,
+        Err(_) => {
+            // What it is waiting for may never come. Given back to the pool it would be waited for there.
+            drop(connection.detach());
+            Err(store::Error::Unavailable(sqlx::Error::PoolTimedOut))
+        }
+    }
+}
+
+async fn commit_on(connection: &mut PgConnection, deliveries: &[Delivery]) -> Result<(), store::Error> {
+    let mut tx = connection.begin().await?;
     let mut new: HashSet<String> = deliveries::record(&mut *tx, deliveries).await?.into_iter().collect();
     // A repeated delivery costs nothing more, not even in the batch of the first.
     let fresh: Vec<&Delivery> = deliveries.iter().filter(|delivery| new.remove(&delivery.id)).collect();

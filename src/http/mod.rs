@@ -7,12 +7,16 @@ mod operator;
 pub mod signature;
 mod webhook;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, Ordering},
+};
 
 use axum::{
     Router,
     routing::{get, post},
 };
+use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -38,8 +42,21 @@ pub struct Receiver {
     pub admin_token: Option<SecretString>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+    /// When an unproven request was last logged.
+    pub unproven: LogLimit,
     /// The time.
     pub clock: Clock,
+}
+
+/// Lets one line through in ten seconds.
+#[derive(Clone, Debug, Default)]
+pub struct LogLimit(Arc<AtomicI64>);
+
+impl LogLimit {
+    fn may_log(&self, now: DateTime<Utc>) -> bool {
+        let (now, last) = (now.timestamp(), self.0.load(Ordering::Relaxed));
+        now - last >= 10 && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// All routes.

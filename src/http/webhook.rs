@@ -50,8 +50,13 @@ pub(super) async fn receive(
         Err(rejection) => metrics::counter!(telemetry::DELIVERIES, "topic" => "", "result" => rejection.label()),
     }
     .increment(1);
-    if let Err(rejection @ (Rejection::Malformed { .. } | Rejection::Unproven(_))) = &answer {
-        tracing::warn!(reason = %rejection, "webhook refused");
+    match &answer {
+        Err(rejection @ Rejection::Malformed { .. }) => tracing::warn!(reason = %rejection, "webhook refused"),
+        // Anybody can cause this; the metric counts them all.
+        Err(rejection @ Rejection::Unproven(_)) if receiver.unproven.may_log(receiver.clock.now()) => {
+            tracing::warn!(reason = %rejection, "webhook refused; others like it are not logged for ten seconds");
+        }
+        _ => {}
     }
     answer.map(|_| StatusCode::NO_CONTENT)
 }
@@ -121,7 +126,7 @@ impl Notification {
             last_updated_ts: DateTime<Utc>,
         }
         let malformed =
-            |topic| move |error: serde_json::Error| Rejection::Malformed { topic, problem: error.to_string() };
+            |topic| move |error: serde_json::Error| Rejection::Malformed { topic, problem: telemetry::problem(&error) };
         let envelope: Envelope = serde_json::from_slice(body.bytes).map_err(malformed("Recall"))?;
         match envelope.event.as_str() {
             "calendar.update" => {

@@ -1,8 +1,8 @@
 //! The client: one method for each endpoint that rollcall uses, named as Recall names it.
 //!
 //! A method makes one request and tells what came of it; it never retries, waits or counts. Budgets and retries are for the
-//! caller, who can put a key aside instead of holding it. No request follows a redirect, and a next page is followed on the
-//! API's own origin alone: the key goes nowhere else.
+//! caller, who can put a key aside instead of holding it. No request follows a redirect, and of a next page only the query is
+//! taken: the key goes nowhere else.
 
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use crate::{
         calendar::{Calendar, CalendarId},
         event::{Event, EventId},
     },
+    telemetry,
 };
 
 /// A call that takes longer has failed. Recall's own load balancer gives up at a minute.
@@ -50,7 +51,7 @@ pub struct CalendarPage {
     /// Why others could not.
     pub unreadable: Vec<String>,
     /// The next page, if there is one.
-    pub next: Option<PageUrl>,
+    pub next: Option<PageQuery>,
 }
 
 /// A page of events.
@@ -61,7 +62,7 @@ pub struct EventPage {
     /// Those that could not.
     pub unreadable: Vec<UnreadableEvent>,
     /// The next page, if there is one.
-    pub next: Option<PageUrl>,
+    pub next: Option<PageQuery>,
 }
 
 /// An item of a page that is not an event as documented.
@@ -73,19 +74,22 @@ pub struct UnreadableEvent {
     pub reason: String,
 }
 
-/// A next page, as the API named it, known to lie on the API's own origin.
+/// The query of a next page, verbatim as the API wrote it: its cursor and the filters of the list.
+///
+/// Its scheme, host and path are not kept. The API is known to write `http://` behind its load balancer, a proxy in front of it
+/// has another host and path, and a page must not be able to send the key elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PageUrl(String);
+pub struct PageQuery(String);
 
-impl PageUrl {
-    /// The path and query, to be kept until the run goes on.
+impl PageQuery {
+    /// The query, to be kept until the run goes on.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// What `as_str` gave.
-    pub fn from_stored(path_and_query: String) -> Self {
-        Self(path_and_query)
+    pub fn from_stored(query: String) -> Self {
+        Self(query)
     }
 }
 
@@ -113,19 +117,17 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn list_calendars(&self, page: Option<&PageUrl>) -> Result<CalendarPage, Error> {
+    pub async fn list_calendars(&self, page: Option<&PageQuery>) -> Result<CalendarPage, Error> {
         let call = "List Calendars";
-        let url = match page {
-            Some(page) => self.page_url(page),
-            None => self.url(&["calendars"]),
-        };
+        let mut url = self.url(&["calendars"]);
+        url.set_query(page.map(PageQuery::as_str));
         let body = self.send(call, CallClass::List, self.http.get(url)).await?;
-        let (items, next) = self.read_page(call, &body)?;
+        let (items, next) = Self::read_page(call, &body)?;
         let mut answer = CalendarPage { calendars: Vec::with_capacity(items.len()), unreadable: vec![], next };
         for item in items {
             match wire::read_calendar(item.get()) {
                 Ok(calendar) => answer.calendars.push(calendar),
-                Err(error) => answer.unreadable.push(wire::problem(&error)),
+                Err(error) => answer.unreadable.push(telemetry::problem(&error)),
             }
         }
         Ok(answer)
@@ -165,8 +167,10 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn list_calendar_events_next(&self, page: &PageUrl) -> Result<EventPage, Error> {
-        self.get_event_page(self.page_url(page)).await
+    pub async fn list_calendar_events_next(&self, page: &PageQuery) -> Result<EventPage, Error> {
+        let mut url = self.url(&["calendar-events"]);
+        url.set_query(Some(page.as_str()));
+        self.get_event_page(url).await
     }
 
     /// [Retrieve Calendar Event](https://docs.recall.ai/reference/calendar_events_retrieve). 300 a minute.
@@ -209,14 +213,14 @@ impl Client {
     async fn get_event_page(&self, url: Url) -> Result<EventPage, Error> {
         let call = "List Calendar Events";
         let body = self.send(call, CallClass::List, self.http.get(url)).await?;
-        let (items, next) = self.read_page(call, &body)?;
+        let (items, next) = Self::read_page(call, &body)?;
         let mut page = EventPage { events: Vec::with_capacity(items.len()), unreadable: vec![], next };
         for (place, item) in items.iter().enumerate() {
             match wire::read_event(item.get()) {
                 Ok(event) => page.events.push(event),
                 Err(error) => page.unreadable.push(UnreadableEvent {
                     event_id: wire::read_id(item.get()).unwrap_or_else(|| format!("item {place}")),
-                    reason: wire::problem(&error),
+                    reason: telemetry::problem(&error),
                 }),
             }
         }
@@ -242,34 +246,15 @@ impl Client {
             Err(Error::Refused { status, .. }) => status.as_u16().to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        metrics::counter!(crate::telemetry::API_CALLS, "call" => call, "outcome" => outcome).increment(1);
+        metrics::counter!(telemetry::API_CALLS, "call" => call, "outcome" => outcome).increment(1);
         answer
     }
 
-    fn read_page(&self, call: &'static str, body: &[u8]) -> Result<(Vec<Box<RawValue>>, Option<PageUrl>), Error> {
-        let page: Page =
-            serde_json::from_slice(body).map_err(|error| Error::Unreadable { call, problem: wire::problem(&error) })?;
-        let next = page.next.filter(|next| !next.is_empty());
-        let next = next.map(|next| self.pin(&next).ok_or(Error::ForeignNextPage { call })).transpose()?;
-        Ok((page.results, next))
-    }
-
-    /// Keeps path and query of a next page if it names our host. Its scheme may differ: the API is known to write `http://`
-    /// behind its load balancer.
-    fn pin(&self, next: &str) -> Option<PageUrl> {
-        let next = Url::parse(next).ok()?;
-        let same_port = next.port() == self.base_url.port() || next.port().is_none();
-        let ours = next.host() == self.base_url.host() && same_port && next.username().is_empty();
-        let query = next.query().map(|query| format!("?{query}")).unwrap_or_default();
-        ours.then(|| PageUrl(format!("{}{query}", next.path())))
-    }
-
-    fn page_url(&self, page: &PageUrl) -> Url {
-        let (path, query) = page.0.split_once('?').map_or((page.0.as_str(), None), |(path, query)| (path, Some(query)));
-        let mut url = self.base_url.clone();
-        url.set_path(path);
-        url.set_query(query);
-        url
+    fn read_page(call: &'static str, body: &[u8]) -> Result<(Vec<Box<RawValue>>, Option<PageQuery>), Error> {
+        let page: Page = serde_json::from_slice(body)
+            .map_err(|error| Error::Unreadable { call, problem: telemetry::problem(&error) })?;
+        let next = page.next.as_deref().and_then(|next| next.split_once('?'));
+        Ok((page.results, next.map(|(_, query)| PageQuery(query.to_owned()))))
     }
 
     /// The URL of a route under `/api/v2/`, with the slash that all documented paths end with.
@@ -283,7 +268,7 @@ impl Client {
 
 fn read<T>(call: &'static str, body: &[u8], read: fn(&str) -> Result<T, serde_json::Error>) -> Result<T, Error> {
     let text = std::str::from_utf8(body).map_err(|_| Error::Unreadable { call, problem: "not UTF-8".into() })?;
-    read(text).map_err(|error| Error::Unreadable { call, problem: wire::problem(&error) })
+    read(text).map_err(|error| Error::Unreadable { call, problem: telemetry::problem(&error) })
 }
 
 /// Seconds, as the API writes it; an hour at most, lest a strange value hold everything for days.

@@ -45,12 +45,6 @@ pub enum Error {
         /// What is wrong with it, and where.
         problem: String,
     },
-    /// A page that names a next page on another host, or on none. It is not followed: the key would go along.
-    #[error("{call} names a next page that is not on the API's own origin")]
-    ForeignNextPage {
-        /// The call.
-        call: &'static str,
-    },
 }
 
 /// Kinds of failure, by what has to happen next.
@@ -89,7 +83,6 @@ impl Error {
             // A body that cannot be read may be a proxy's page, or an answer cut short.
             Self::NoAnswer { .. } | Self::Unreadable { .. } => Failure::Transient,
             Self::Refused { failure, .. } => *failure,
-            Self::ForeignNextPage { .. } => Failure::Permanent,
         }
     }
 
@@ -107,8 +100,8 @@ impl Error {
         let (code, has_ended) = read_complaint(body);
         let failure = match status.as_u16() {
             400 if has_ended => Failure::Ended,
-            // The WAF objects to this one request, such as a link to localhost in it.
-            403 if code == "request_blocked" && class == CallClass::ScheduleBot => Failure::Permanent,
+            // The firewall objects to this one request, such as to a link to localhost in it. Its answer may be a page.
+            403 if class == CallClass::ScheduleBot && !AUTH_CODES.contains(&code.as_str()) => Failure::Permanent,
             401..=403 => Failure::Ours,
             404 => Failure::NotFound,
             409 => Failure::Conflict,
@@ -120,6 +113,9 @@ impl Error {
         Self::Refused { call, status, code, failure }
     }
 }
+
+/// Codes that are about the key, not about what was asked.
+const AUTH_CODES: [&str; 3] = ["not_authenticated", "authentication_failed", "permission_denied"];
 
 /// A 429 without `Retry-After`: a quarter of the API's window.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(15);
@@ -155,10 +151,14 @@ mod tests {
         let ended = r#"{"code":"invalid_request_data","message":"Check `errors`","errors":{"non_field_errors":["Cannot schedule bot as calendar event has ended."]}}"#;
         assert_eq!(failure(400, ended), Failure::Ended);
         assert_eq!(failure(400, r#"{"bot_config":["not valid"]}"#), Failure::Permanent);
-        for status in [401, 402, 403] {
+        for status in [401, 402] {
             assert_eq!(failure(status, ""), Failure::Ours);
         }
+        assert_eq!(failure(403, r#"{"code":"authentication_failed","detail":"…"}"#), Failure::Ours);
         assert_eq!(failure(403, r#"{"code":"request_blocked","detail":"…"}"#), Failure::Permanent);
+        assert_eq!(failure(403, "<html>blocked</html>"), Failure::Permanent);
+        let read = Error::refused("Retrieve Calendar", CallClass::Read, StatusCode::FORBIDDEN, None, b"<html>");
+        assert_eq!(read.failure(), Failure::Ours);
         assert_eq!(failure(404, "<html>"), Failure::NotFound);
         assert_eq!(failure(405, ""), Failure::Permanent);
         assert_eq!(failure(409, ""), Failure::Conflict);

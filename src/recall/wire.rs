@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::{
     Fingerprint,
     calendar::{Calendar, CalendarId, CalendarStatus},
-    event::{Event, EventId, ObservedBot},
+    event::{Event, EventId},
 };
 
 /// A cursor page. Items stay text until each is read on its own, so that one bad item does not hide the others.
@@ -69,7 +69,7 @@ struct WireEvent {
     id: Uuid,
     calendar_id: Uuid,
     #[serde(default)]
-    platform: String,
+    platform: Option<String>,
     #[serde(default)]
     platform_id: Option<String>,
     #[serde(default)]
@@ -82,7 +82,7 @@ struct WireEvent {
     meeting_platform: Option<String>,
     is_deleted: bool,
     #[serde(default)]
-    bots: Vec<ObservedBot>,
+    bots: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     raw: Option<Box<RawValue>>,
     created_at: DateTime<Utc>,
@@ -99,7 +99,7 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
     Ok(Event {
         id: EventId(wire.id),
         calendar_id: CalendarId(wire.calendar_id),
-        platform: storable(wire.platform),
+        platform: storable(wire.platform.unwrap_or_default()),
         platform_id: storable(wire.platform_id.unwrap_or_default()),
         ical_uid: storable(wire.ical_uid.unwrap_or_default()),
         start_time: wire.start_time,
@@ -108,7 +108,8 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
         meeting_platform: wire.meeting_platform.map(storable),
         is_deleted: wire.is_deleted,
         is_cancelled: is_cancelled(&raw),
-        bots: wire.bots,
+        // An entry that is not as documented tells of no bot that could be kept or moved.
+        bots: wire.bots.iter().flatten().filter_map(|bot| serde_json::from_str(bot.get()).ok()).collect(),
         raw,
         created_at: wire.created_at,
         updated_at: wire.updated_at,
@@ -146,15 +147,6 @@ fn is_cancelled(raw: &RawValue) -> bool {
     let flags: Flags = serde_json::from_str(raw.get()).unwrap_or_default();
     flags.status.is_some_and(|status| status.get() == r#""cancelled""#)
         || flags.is_cancelled.is_some_and(|flag| flag.get() == "true")
-}
-
-/// What is wrong with a text, without what it says: serde quotes the values that it stumbles over (P10).
-pub(super) fn problem(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match (text.find('"'), text.rfind('"')) {
-        (Some(from), Some(to)) if from < to => format!("{}…{}", &text[..=from], &text[to..]),
-        _ => text,
-    }
 }
 
 fn storable(text: String) -> String {

@@ -7,14 +7,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Outcome, Reconciler};
+use super::{Error, Outcome, Reconciler, lost_place};
 use crate::{
     domain::{
         budget::CallClass,
         calendar::{CalendarId, CalendarStatus},
         event::{Event, EventId},
     },
-    recall::{EventPage, Failure, PageUrl, UnreadableEvent},
+    recall::{EventPage, Failure, PageQuery, UnreadableEvent},
     store::{
         self, calendars,
         calendars::SyncState,
@@ -28,7 +28,7 @@ use crate::{
 const OVERLAP: TimeDelta = TimeDelta::minutes(2);
 /// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
 const MAX_PAGES: u32 = 400;
-/// Pages of one turn, after which others have theirs, and well within the time that a turn may take.
+/// Pages of one turn: well within the time that a turn may take.
 const MAX_PAGES_PER_TURN: u32 = 10;
 
 /// A listing that is under way.
@@ -52,10 +52,7 @@ struct Run {
 impl Reconciler {
     pub(super) async fn reconcile_calendar(&self, id: CalendarId, claimed: &Claimed) -> Result<Outcome, Error> {
         let run = match resume(claimed) {
-            Some(run) => {
-                self.spend(CallClass::List).await?;
-                Some(run)
-            }
+            Some(run) => Some(run),
             None => self.begin_run(id, claimed).await?,
         };
         match run {
@@ -64,12 +61,10 @@ impl Reconciler {
         }
     }
 
-    /// Mirrors the calendar itself. Returns the run that its events need, whose first list call is paid; none if the
-    /// calendar is gone or not connected.
+    /// Mirrors the calendar itself. Returns the run that its events need; none if the calendar is gone or not connected. The
+    /// run is committed with what made it necessary, so that a wait for budget, or a failure, does not forget that.
     async fn begin_run(&self, id: CalendarId, claimed: &Claimed) -> Result<Option<Run>, Error> {
         let before = calendars::sync_state(&self.db, id).await?;
-        // First the scarcer budget: a retrieval without the list that follows would be spent in vain.
-        self.spend(CallClass::List).await?;
         let sent_at = self.clock.now();
         let calendar = match self.call(CallClass::Read, self.api.retrieve_calendar(id)).await {
             Ok(calendar) => calendar,
@@ -86,18 +81,8 @@ impl Reconciler {
         let lost_its_bots = !is_connected || was_disconnected_since(before.as_ref(), calendar.disconnected_at);
         // The address is part of what is decided with: its domain is in the keys of `DEDUPLICATION=company`.
         let is_renamed = before.as_ref().is_some_and(|before| before.email != calendar.email);
-        let mut tx = self.db.begin().await?;
-        calendars::mirror(&mut *tx, &calendar, sent_at).await?;
-        if lost_its_bots {
-            calendars::mirror_disconnected(&mut tx, id, sent_at).await?;
-        }
-        tx.commit().await?;
-        tracing::info!(status = calendar.status.as_str(), "calendar read");
-        if !is_connected {
-            return Ok(None);
-        }
         let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_renamed);
-        Ok(Some(Run {
+        let run = Run {
             from: list_from(cursor, claimed.since),
             started_at: sent_at,
             generation: claimed.generation,
@@ -107,20 +92,31 @@ impl Reconciler {
             events: 0,
             changed: 0,
             seen_until: None,
-        }))
+        };
+        let mut tx = self.db.begin().await?;
+        if !calendars::mirror(&mut *tx, &calendar, sent_at).await? {
+            return Err(Error::OldAnswer);
+        }
+        if lost_its_bots {
+            calendars::mirror_disconnected(&mut tx, id, sent_at).await?;
+        }
+        if is_connected {
+            queue::save_progress(&mut *tx, claimed, &serde_json::json!(run)).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(status = calendar.status.as_str(), "calendar read");
+        Ok(is_connected.then_some(run))
     }
 
-    /// Lists page by page. The first call is paid.
+    /// Lists page by page.
     async fn list_events(&self, id: CalendarId, claimed: &Claimed, mut run: Run) -> Result<Outcome, Error> {
-        for page in 0..MAX_PAGES_PER_TURN {
-            if page > 0 {
-                self.spend(CallClass::List).await?;
-            }
+        for _ in 0..MAX_PAGES_PER_TURN {
             let sent_at = self.clock.now();
-            let answer = match run.next.clone().map(PageUrl::from_stored) {
-                Some(next) => self.call_paid(self.api.list_calendar_events_next(&next)).await?,
-                None => self.call_paid(self.api.list_calendar_events(id, run.from)).await?,
+            let answer = match run.next.clone().map(PageQuery::from_stored) {
+                Some(next) => self.call(CallClass::List, self.api.list_calendar_events_next(&next)).await,
+                None => self.call(CallClass::List, self.api.list_calendar_events(id, run.from)).await,
             };
+            let answer = answer.map_err(|error| lost_place(error, run.next.is_some()))?;
             run.turn_page(&answer)?;
             match self.mirror_page(id, claimed, &mut run, &answer, sent_at).await {
                 Err(Error::Store(store::Error::Refused(error))) => {

@@ -3,26 +3,29 @@
 //! Planning again matters: the answer to a call is the event as it is now, which may have moved since it was mirrored, and the
 //! list that tells of the move would then find nothing new.
 //!
-//! Twins: before the start Schedule Bot with the same key updates the same bot, so a lost answer does no harm. After the start
-//! it would send a second bot. So for a meeting that has begun the event is read afresh first.
+//! Twins: before the start Schedule Bot with the same key updates the same bot, so a lost answer does no harm, and the copies of
+//! a meeting share it. After the start each call sends one more. So a turn holds the deduplication key while it calls, over all
+//! replicas, and for a meeting that has begun, or nearly so, reads the event afresh and asks whether another event's bot is
+//! there already.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Error, Outcome, Reconciler};
 use crate::{
     domain::{
+        Fingerprint,
         budget::CallClass,
         calendar::Calendar,
         event::{Event, EventId},
-        plan::{Plan, Scheduled, Situation, plan_bot},
+        plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
     },
     recall::Failure,
-    store::{calendars, decisions, decisions::Decision, events, queue::Claimed},
+    store::{bot_keys, calendars, decisions, decisions::Decision, events, queue::Claimed},
     telemetry,
 };
 
-/// Steps of one turn. Two are usual: a call, and finding that nothing is left.
-const MAX_STEPS: u32 = 4;
+/// Steps of one turn. Three are usual: to take the key, to call, and to find that nothing is left.
+const MAX_STEPS: u32 = 8;
 /// How near to the start a bot may already be on its way, so that what is mirrored of it is not trusted.
 const NEARLY_STARTED: TimeDelta = TimeDelta::minutes(1);
 
@@ -34,6 +37,10 @@ struct Known {
     scheduled: Option<Scheduled>,
     /// The event was read in this turn.
     is_fresh: bool,
+    /// The deduplication key that this turn holds.
+    held_key: Option<String>,
+    /// Another event has a bot with that key.
+    is_covered: bool,
 }
 
 impl Reconciler {
@@ -43,31 +50,39 @@ impl Reconciler {
         let calendar = calendars::load(&self.db, event.calendar_id).await?;
         let decision = decisions::load(&self.db, id).await?;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
-        let mut known = Known { event, calendar, decision, scheduled, is_fresh: false };
+        let mut known =
+            Known { event, calendar, decision, scheduled, is_fresh: false, held_key: None, is_covered: false };
+        let converged = self.converge(&mut known, claimed).await;
+        if let Some(key) = &known.held_key {
+            bot_keys::release(&self.db, claimed.token, key).await?;
+        }
+        converged.map(|()| settled)
+    }
+
+    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<(), Error> {
         let mut carried_out: Option<Plan> = None;
         for _ in 0..MAX_STEPS {
             let now = self.clock.now();
-            let plan = self.plan(&known, now);
-            if carried_out.as_ref() == Some(&plan) {
+            let plan = self.plan(known, now);
+            if carried_out.as_ref().is_some_and(|last| last.is_same_call(&plan)) {
                 return Err(Error::NotConverged);
             }
+            let is_begun = known.event.start_time <= now + NEARLY_STARTED;
             match &plan {
                 Plan::Nothing(_) | Plan::Keep(_) => {
-                    if carried_out.is_none() {
-                        self.record(&known, &plan, now).await?;
-                    }
-                    return Ok(settled);
+                    return if carried_out.is_none() { self.record(known, &plan, now).await } else { Ok(()) };
                 }
-                Plan::Schedule { .. } if known.event.start_time <= now + NEARLY_STARTED && !known.is_fresh => {
-                    self.read_afresh(&mut known).await?;
+                Plan::Schedule { key, .. } if known.held_key.as_ref() != Some(key) => {
+                    self.hold_key(known, key, claimed, is_begun).await?;
                 }
+                Plan::Schedule { .. } if is_begun && !known.is_fresh => self.read_afresh(known).await?,
                 Plan::Schedule { key, .. } => {
-                    if self.schedule(&mut known, &plan, key).await? {
+                    if self.schedule(known, &plan, key).await? {
                         carried_out = Some(plan);
                     }
                 }
                 Plan::Unschedule(_) => {
-                    if self.unschedule(&mut known, &plan).await? {
+                    if self.unschedule(known, &plan).await? {
                         carried_out = Some(plan);
                     }
                 }
@@ -77,17 +92,30 @@ impl Reconciler {
     }
 
     fn plan(&self, known: &Known, now: DateTime<Utc>) -> Plan {
-        let decided_by_newer = known.decision.as_ref().is_some_and(|decision| {
-            decision.configuration > self.configuration && decision.event_updated_at == known.event.updated_at
-        });
+        let newer = known.decision.as_ref().filter(|decision| decision.configuration > self.configuration);
         plan_bot(&Situation {
             event: &known.event,
             calendar: known.calendar.as_ref(),
             scheduled: known.scheduled.as_ref(),
-            decided_by_newer,
+            covered_key: known.held_key.as_deref().filter(|_| known.is_covered),
+            is_left_to_newer: newer.is_some(),
+            is_version_left_to_newer: newer.is_some_and(|decision| decision.event_updated_at == known.event.updated_at),
             policy: &self.policy,
             now,
         })
+    }
+
+    /// Takes the key, and lets go of the one that the event had before it turned out to have moved.
+    async fn hold_key(&self, known: &mut Known, key: &str, claimed: &Claimed, is_begun: bool) -> Result<(), Error> {
+        if let Some(key) = known.held_key.take() {
+            bot_keys::release(&self.db, claimed.token, &key).await?;
+        }
+        if !bot_keys::hold(&self.db, key, claimed.token, self.clock.now()).await? {
+            return Err(Error::KeyHeld);
+        }
+        known.held_key = Some(key.to_owned());
+        known.is_covered = is_begun && decisions::is_scheduled_elsewhere(&self.db, key, known.event.id).await?;
+        Ok(())
     }
 
     async fn read_afresh(&self, known: &mut Known) -> Result<(), Error> {
@@ -105,7 +133,6 @@ impl Reconciler {
 
     /// Schedule Bot. Returns whether the API did it.
     async fn schedule(&self, known: &mut Known, plan: &Plan, key: &str) -> Result<bool, Error> {
-        let _in_flight = self.keys_in_flight.enter(key).ok_or(Error::KeyInFlight)?;
         let config = self.policy.bot_config_for(&known.event);
         let call = self.api.schedule_bot(known.event.id, key, &config);
         let answer = match self.call(CallClass::ScheduleBot, call).await {
@@ -149,7 +176,10 @@ impl Reconciler {
             "{}",
             if scheduled.is_some() { "bot scheduled" } else { "bot unscheduled" },
         );
-        *known = Known { event: answer, calendar: known.calendar.take(), decision: None, scheduled, is_fresh: true };
+        known.event = answer;
+        known.decision = None;
+        known.scheduled = scheduled;
+        known.is_fresh = true;
         Ok(())
     }
 
@@ -175,17 +205,37 @@ impl Reconciler {
 
     /// Records a decision that led to no call, if it differs from the last.
     async fn record(&self, known: &Known, plan: &Plan, now: DateTime<Utc>) -> Result<(), Error> {
+        if plan.is_left_to_newer() {
+            return Ok(());
+        }
+        let scheduled = scheduled_after(known, plan, now);
         let is_known = known.decision.as_ref().is_some_and(|last| {
             (last.plan.as_str(), last.reason.as_str()) == (plan.as_str(), plan.reason())
                 && (last.configuration, last.event_updated_at) == (self.configuration, known.event.updated_at)
+                && last.scheduled == scheduled
         });
-        if is_known || plan.is_left_to_newer() {
+        if is_known {
             return Ok(());
         }
         let (id, version) = (known.event.id, known.event.updated_at);
-        decisions::record(&self.db, id, plan, self.configuration, version, known.scheduled.as_ref(), now).await?;
+        decisions::record(&self.db, id, plan, self.configuration, version, scheduled.as_ref(), now).await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(plan = plan.as_str(), reason = plan.reason(), start = %known.event.start_time, "decided");
         Ok(())
+    }
+}
+
+/// What counts as scheduled once a plan without a call is recorded.
+fn scheduled_after(known: &Known, plan: &Plan, now: DateTime<Utc>) -> Option<Scheduled> {
+    match plan {
+        // Recall removes the bot. If the event comes back, so does the bot, even after the start.
+        Plan::Nothing(NoBot::Deleted) if known.event.start_time > now => None,
+        // A bot whose answer was lost is in the meeting: other events' copies of it have to know.
+        Plan::Keep(Kept::InMeeting) => {
+            let joined = known.event.bots.iter().filter(|bot| !bot.is_future(now)).max_by_key(|bot| bot.start_time);
+            let config = known.scheduled.as_ref().map_or(Fingerprint([0; 32]), |scheduled| scheduled.config);
+            joined.map(|bot| Scheduled { key: bot.deduplication_key.clone(), config })
+        }
+        _ => known.scheduled.clone(),
     }
 }

@@ -31,9 +31,12 @@ impl ApiHealth {
 
     /// How many keys may be claimed, of `wanted`: all, or one to find out whether the trouble is over, or none yet.
     pub fn claimable(&self, wanted: usize, now: DateTime<Utc>) -> usize {
-        match &*self.lock() {
+        match &mut *self.lock() {
             None => wanted,
-            Some(trouble) if trouble.probe_at <= now => wanted.min(1),
+            Some(trouble) if trouble.probe_at <= now && wanted > 0 => {
+                trouble.probe_at = after_interval(now);
+                1
+            }
             Some(_) => 0,
         }
     }
@@ -46,8 +49,7 @@ impl ApiHealth {
     }
 
     pub(super) fn record_trouble(&self, error: &recall::Error, now: DateTime<Utc>) {
-        let probe_at = now + TimeDelta::from_std(PROBE_INTERVAL).unwrap_or(TimeDelta::MAX);
-        let trouble = Trouble { message: error.to_string(), probe_at };
+        let trouble = Trouble { message: error.to_string(), probe_at: after_interval(now) };
         if self.lock().replace(trouble).is_none() {
             metrics::gauge!(telemetry::API_TROUBLE).set(1.0);
             tracing::error!(
@@ -60,4 +62,8 @@ impl ApiHealth {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Trouble>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn after_interval(now: DateTime<Utc>) -> DateTime<Utc> {
+    now + TimeDelta::from_std(PROBE_INTERVAL).unwrap_or(TimeDelta::MAX)
 }

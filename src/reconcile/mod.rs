@@ -7,7 +7,6 @@
 mod calendar;
 mod event;
 pub mod health;
-pub mod in_flight;
 mod sweep;
 
 use std::time::Duration;
@@ -26,14 +25,13 @@ use crate::{
     },
 };
 use health::ApiHealth;
-use in_flight::KeysInFlight;
 
 /// Failed turns after which a key whose turns panic, or whose values the database refuses, is parked.
 const MAX_ATTEMPTS: i32 = 5;
 /// How long after a 409 the other call will have ended.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// How long another turn's call for the same key takes at most, usually.
-const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(250);
+const KEY_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait for a free bot where the API does not say: what its documents recommend.
 const CAPACITY_PAUSE: Duration = Duration::from_secs(30);
 /// How long a key rests whose turn failed for a reason that lies neither with it nor with the API's answer to it.
@@ -56,8 +54,6 @@ pub struct Reconciler {
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.
     pub full_sync_interval: Duration,
-    /// The deduplication keys of the bot calls that are under way here.
-    pub keys_in_flight: KeysInFlight,
     /// The time.
     pub clock: Clock,
 }
@@ -82,6 +78,9 @@ pub enum Error {
     /// The API's.
     #[error(transparent)]
     Api(#[from] recall::Error),
+    /// The API refused to go on with a list at the place where it had told to go on.
+    #[error("a list cannot be continued; it begins anew")]
+    LostPlace(#[source] recall::Error),
     /// The database's.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -95,7 +94,10 @@ pub enum Error {
     },
     /// Another turn is calling for the same bot.
     #[error("another turn is calling for the same deduplication key")]
-    KeyInFlight,
+    KeyHeld,
+    /// The API answered with what it had said long ago.
+    #[error("the API answered with an older version than it had shown before")]
+    OldAnswer,
     /// The API accepts calls, and its answers do not show it.
     #[error("the bot is not as asked for, though the API accepted the calls")]
     NotConverged,
@@ -121,6 +123,8 @@ impl From<sqlx::Error> for Error {
 pub enum Verdict {
     /// Try again at this time.
     Retry(DateTime<Utc>),
+    /// Try again at this time, from the beginning.
+    StartOver(DateTime<Utc>),
     /// Not the key's fault: as soon as there is budget for this class.
     AwaitBudget(CallClass, DateTime<Utc>),
     /// Not the key's fault: at this time.
@@ -142,17 +146,19 @@ pub fn error_policy(error: &Error, attempt: i32, now: DateTime<Utc>, random: f64
             Failure::Conflict => Verdict::Retry(after(CONFLICT_PAUSE.mul_f64(1.0 + random))),
             Failure::NoCapacity { retry_after } => Verdict::Retry(after(retry_after.unwrap_or(CAPACITY_PAUSE))),
             Failure::Ended | Failure::Permanent => Verdict::Park,
-            // `ApiHealth` holds the next claims back.
-            Failure::Ours => Verdict::PutOff(after(OUTAGE_PAUSE)),
+            // `ApiHealth` holds the next claims back. If it is this key's trouble alone after all, the next probe has to be
+            // another key.
+            Failure::Ours => Verdict::PutOff(after(health::PROBE_INTERVAL.mul_f64(1.0 + 4.0 * random))),
         },
-        Error::Store(store::Error::Unavailable(_)) => Verdict::PutOff(after(OUTAGE_PAUSE)),
+        Error::LostPlace(_) => Verdict::StartOver(backed_off()),
+        Error::Store(store::Error::Unavailable(_) | store::Error::ReadOnly) => Verdict::PutOff(after(OUTAGE_PAUSE)),
         Error::Store(store::Error::LeaseLost) => Verdict::LeaseLost,
         Error::Store(store::Error::Refused(_) | store::Error::Migration(_)) | Error::Panicked(_) => {
             if attempt + 1 < MAX_ATTEMPTS { Verdict::Retry(backed_off()) } else { Verdict::Park }
         }
-        Error::KeyInFlight => Verdict::PutOff(after(IN_FLIGHT_PAUSE.mul_f64(1.0 + random))),
+        Error::KeyHeld => Verdict::PutOff(after(KEY_PAUSE.mul_f64(1.0 + random))),
         Error::NoBudget { class, until } => Verdict::AwaitBudget(*class, *until),
-        Error::NotConverged | Error::TimedOut(_) => Verdict::Retry(backed_off()),
+        Error::NotConverged | Error::OldAnswer | Error::TimedOut(_) => Verdict::Retry(backed_off()),
         Error::EndlessList(_) => Verdict::Park,
     }
 }
@@ -177,17 +183,17 @@ impl Reconciler {
         call: impl Future<Output = Result<T, recall::Error>>,
     ) -> Result<T, Error> {
         self.spend(class).await?;
-        self.call_paid(call).await
-    }
-
-    /// Makes a call whose budget is spent already.
-    async fn call_paid<T>(&self, call: impl Future<Output = Result<T, recall::Error>>) -> Result<T, Error> {
         let answer = call.await;
         match &answer {
             Ok(_) => self.health.record_well(),
             Err(error) if error.failure() == Failure::Ours => self.health.record_trouble(error, self.clock.now()),
-            Err(recall::Error::Refused { .. }) => self.health.record_well(),
-            Err(_) => {}
+            // A refusal for another reason shows that we were let in; an overloaded or broken API shows nothing.
+            Err(error) => match error.failure() {
+                Failure::NotFound | Failure::Conflict | Failure::Ended | Failure::Permanent => {
+                    self.health.record_well()
+                }
+                Failure::NoCapacity { .. } | Failure::Transient | Failure::Throttled { .. } | Failure::Ours => {}
+            },
         }
         if let Err(error) = &answer
             && let Failure::Throttled { class, retry_after } = error.failure()
@@ -205,5 +211,17 @@ impl Reconciler {
             Grant::Now => Ok(()),
             Grant::NotBefore(until) => Err(Error::NoBudget { class, until }),
         }
+    }
+}
+
+/// A refusal in the middle of a list is about the place, not about the list: cursors do not live for ever.
+fn lost_place(error: Error, is_continued: bool) -> Error {
+    match error {
+        Error::Api(refusal)
+            if is_continued && matches!(refusal.failure(), Failure::NotFound | Failure::Permanent | Failure::Ended) =>
+        {
+            Error::LostPlace(refusal)
+        }
+        other => other,
     }
 }

@@ -7,10 +7,10 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Outcome, Reconciler};
+use super::{Error, Outcome, Reconciler, lost_place};
 use crate::{
     domain::budget::CallClass,
-    recall::PageUrl,
+    recall::PageQuery,
     store::{
         calendars,
         queue::{self, Claimed, Key, Request},
@@ -20,6 +20,10 @@ use crate::{
 
 /// Pages of one sweep: a hundred thousand calendars.
 const MAX_PAGES: u32 = 1000;
+
+/// The deadline of what is looked at unasked lies behind any webhook's and any meeting's: Recall shows 28 days of them. In a
+/// workspace with more calendars than can be listed in an interval, sweeps so take what webhooks leave over.
+const AFTER_ALL_ELSE: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
@@ -34,8 +38,9 @@ impl Reconciler {
         let mut progress: Progress =
             claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok()).unwrap_or_default();
         loop {
-            let page = progress.next.clone().map(PageUrl::from_stored);
-            let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await?;
+            let page = progress.next.clone().map(PageQuery::from_stored);
+            let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await;
+            let answer = answer.map_err(|error| lost_place(error, page.is_some()))?;
             for reason in &answer.unreadable {
                 tracing::warn!(reason, "a calendar in the list cannot be read");
             }
@@ -68,8 +73,9 @@ impl Reconciler {
         let full_before = now - TimeDelta::from_std(self.full_sync_interval).unwrap_or(TimeDelta::MAX);
         // Not in one transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
         let mut db = self.db.acquire().await?;
+        let deadline = now + AFTER_ALL_ELSE;
         let requested =
-            queue::request_calendars(&mut db, full_before, self.full_sync_interval / 4, now + interval, now).await?;
+            queue::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
         let undecided = queue::request_undecided(&mut db, self.configuration, now).await?;
         let woken = queue::wake_parked_events(&mut *db, now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);

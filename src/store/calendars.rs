@@ -63,12 +63,13 @@ pub async fn load(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<Cale
     }))
 }
 
-/// Mirrors a calendar that was read with a request sent at `observed_at`, unless a newer version is mirrored (P5).
+/// Mirrors a calendar that was read with a request sent at `observed_at`, unless a newer version is mirrored (P5). Returns
+/// whether it was.
 ///
 /// # Errors
 /// The database's.
-pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query!(
+pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: DateTime<Utc>) -> Result<bool, Error> {
+    let mirrored = sqlx::query!(
         "insert into calendars as mirror
              (id, platform, email, status, disconnected_at, metadata, created_at, updated_at, observed_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -94,7 +95,7 @@ pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: D
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(mirrored.rows_affected() == 1)
 }
 
 /// Of the calendars in a list, those that are not mirrored, are mirrored as gone, or had another status.

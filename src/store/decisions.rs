@@ -52,6 +52,21 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
     }))
 }
 
+/// Whether a bot was scheduled with this key for another event than `id`.
+///
+/// # Errors
+/// The database's.
+pub async fn is_scheduled_elsewhere(db: impl PgExecutor<'_>, key: &str, id: EventId) -> Result<bool, Error> {
+    let is_elsewhere = sqlx::query_scalar!(
+        r#"select exists (select from decisions where scheduled_key = $1 and event_id <> $2) as "is_elsewhere!""#,
+        key,
+        id.0,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(is_elsewhere)
+}
+
 /// Records a decision, with what Schedule Bot was asked for last; `None` once the bot was removed.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! All SQL. Functions take the executor first: the caller owns the connection or the transaction, and holds none across an
 //! HTTP call. Times are passed in, so that no statement reads a clock of its own.
 
+pub mod bot_keys;
 pub mod budget;
 pub mod calendars;
 pub mod configurations;
@@ -23,6 +24,11 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that rested longer is checked before use: the server may have restarted meanwhile.
 const CHECK_IF_IDLE_FOR: Duration = Duration::from_secs(1);
 
+/// What a statement may take; no loop of ours has longer ones.
+const STATEMENT_TIMEOUT: &str = "30s";
+/// How long a statement waits for a row.
+const LOCK_TIMEOUT: &str = "10s";
+
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// What can go wrong in the database.
@@ -31,6 +37,9 @@ pub enum Error {
     /// It cannot be reached, or cannot commit now. Will pass.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// It accepts no writes: a standby, or one that is being switched over. Will pass.
+    #[error("the database is read-only")]
+    ReadOnly,
     /// It refused a statement or a value.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
@@ -72,7 +81,12 @@ fn is_passing(error: &sqlx::Error) -> bool {
 /// # Errors
 /// `url` is not a Postgres URL.
 pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = PgConnectOptions::from_str(url.expose_secret())?.application_name("rollcall");
+    let options = connect_options(url)?.options([
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("lock_timeout", LOCK_TIMEOUT),
+        // A transaction whose process was cut off from the database must not hold its locks for ever.
+        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+    ]);
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -85,19 +99,32 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Er
     Ok(pool)
 }
 
+fn connect_options(url: &SecretString) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url.expose_secret())?.application_name("rollcall"))
+}
+
 /// Brings the schema up to date. Replicas that start together take turns, by an advisory lock.
+///
+/// On a connection of its own: a migration may take longer than other statements may, and one that fails keeps the lock for as
+/// long as its connection lives.
 ///
 /// # Errors
 /// `Unavailable` while the database cannot be reached; `Migration` if it was reached and a migration failed.
-pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
-    MIGRATOR.run(pool).await.map_err(|error| match error {
+pub async fn migrate(url: &SecretString) -> Result<(), Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(connect_options(url)?);
+    let migrated = MIGRATOR.run(&pool).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _)
             if is_passing(&error) =>
         {
             Error::Unavailable(error)
         }
         other => Error::Migration(other),
-    })
+    });
+    pool.close().await;
+    migrated
 }
 
 /// Checks that something could be committed now.
@@ -108,5 +135,5 @@ pub async fn check_writable(db: &mut PgConnection) -> Result<(), Error> {
     let read_only = sqlx::query_scalar!(r#"select current_setting('transaction_read_only') = 'on' as "read_only!""#)
         .fetch_one(db)
         .await?;
-    if read_only { Err(Error::Unavailable(sqlx::Error::Protocol("the database is read-only".into()))) } else { Ok(()) }
+    if read_only { Err(Error::ReadOnly) } else { Ok(()) }
 }

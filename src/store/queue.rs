@@ -88,8 +88,6 @@ pub struct Claimed {
     pub token: Uuid,
     /// How far an earlier turn came.
     pub progress: Option<serde_json::Value>,
-    /// The oldest request that this turn answers.
-    pub requested_at: DateTime<Utc>,
 }
 
 /// Requests keys, all due at once; wakes parked ones and whoever waits for work.
@@ -174,7 +172,7 @@ pub async fn claim(
          where queue.kind = picked.kind and queue.key = picked.key
          returning queue.kind, queue.key, queue.generation, queue.claimed_since, queue.attempt,
              queue.lease_token as "token!", queue.progress as "progress: Json<serde_json::Value>",
-             queue.requested_at, queue.deadline"#,
+             queue.deadline"#,
         now,
         limit,
         now + lease,
@@ -192,7 +190,6 @@ pub async fn claim(
                 attempt: row.attempt,
                 token: row.token,
                 progress: row.progress.map(|Json(progress)| progress),
-                requested_at: row.requested_at,
             };
             (row.deadline, claimed)
         })
@@ -294,6 +291,22 @@ pub async fn retry(
     owned(updated.rows_affected())
 }
 
+/// Forgets how far a run has come, so that the next turn begins anew.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn forget_progress(db: impl PgExecutor<'_>, claimed: &Claimed) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set progress = null where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
 /// Ends a turn that could not go on, through no fault of the key: it costs no attempt. With `waits_for` the key is skipped
 /// by those who know that this class has no budget.
 ///
@@ -332,7 +345,7 @@ pub async fn park(
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, attempt = attempt + 1, last_error = $4,
+             leased_until = null, lease_token = null, attempt = attempt + 1, last_error = $4, progress = null,
              due_at = case when generation = $5 then 'infinity'::timestamptz else $6::timestamptz end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),

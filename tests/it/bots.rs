@@ -245,6 +245,68 @@ async fn a_bot_that_a_person_sent_away_stays_away() {
 }
 
 #[tokio::test]
+async fn copies_of_a_meeting_that_has_begun_send_one_bot() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let meeting = NewEvent::new("Now", world.in_minutes(-1), 60).at(LINK);
+    world.sim.same_meeting_on(&calendars, &meeting);
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1);
+
+    let eve = world.calendar("eve@acme.test").await;
+    world.sim.create_event(eve, meeting);
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1, "somebody who joins later brings no second one");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn copies_whose_bot_was_late_send_one_bot() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(3), 60).at(LINK));
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(507), 8);
+    for _ in 0..12 {
+        world.settle().await;
+        world.advance(TimeDelta::seconds(31));
+    }
+    assert_eq!(world.sim.live_bots().len(), 1);
+    assert_eq!(world.sim.all_bots().len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_changes_during_the_meeting_sends_no_second_bot() {
+    let mut world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(65));
+    world.settle().await;
+    world.sim.move_event(event, world.in_minutes(-10));
+    world.settle().await;
+    world.restart(&[("DEDUPLICATION", "company")]).await;
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_comes_back_after_its_start_gets_a_bot() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.delete_event(event);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(65));
+    world.sim.restore_event(event);
+    world.settle().await;
+    assert_eq!(world.bot(event).state, BotState::InCall);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_bot_that_vanished_before_the_meeting_comes_back() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use reqwest::Client;
-use rollcall::sim::{self, Endpoint, NewCalendar, NewEvent};
+use rollcall::sim::{self, Endpoint, Fault, NewCalendar, NewEvent};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -138,6 +138,25 @@ async fn an_event_that_changes_calendar_keeps_one_bot() {
     world.sim.transfer_event(event, eve);
     world.settle().await;
     assert!(world.bot(event).key.ends_with("-other.test"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_address_that_becomes_known_rekeys_the_bots_even_if_the_list_fails_first() {
+    let world = World::with(&[("DEDUPLICATION", "company")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.execute("update calendars set email = null").await;
+    world.execute("update decisions set scheduled_key = 'as before the address was known'").await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 1);
+    world.sim.clear_calls();
+    world.sim.touch_calendar(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(5));
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1, "the event is decided on anew");
+    world.bot(event);
     world.finish().await;
 }
 

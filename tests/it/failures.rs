@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use rollcall::sim::{self, Endpoint, Fault, NewEvent};
+use sqlx::Executor;
 
 use crate::world::{LINK, World};
 
@@ -225,7 +226,7 @@ async fn an_api_that_does_not_let_us_in_pauses_all_work_and_is_told_once() {
     assert_eq!(ready.status().as_u16(), 200, "webhooks can still be committed");
     assert!(ready.text().await.unwrap().contains("401"));
 
-    for _ in 0..4 {
+    for _ in 0..12 {
         world.advance(TimeDelta::seconds(30));
         world.settle().await;
     }
@@ -234,6 +235,122 @@ async fn an_api_that_does_not_let_us_in_pauses_all_work_and_is_told_once() {
     }
     assert_eq!(world.logs().lines().filter(|line| line.contains("ERROR")).count(), 1);
     assert_eq!(world.replica.health.trouble(), None);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn one_calendar_that_is_always_refused_does_not_stop_the_others() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    // The event's key is due, and the calendar's is more urgent.
+    world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Status(403), 1000);
+    world.sim.touch_calendar(calendar);
+    world.sim.deliver_due().await;
+    for _ in 0..10 {
+        world.settle().await;
+        world.advance(TimeDelta::seconds(30));
+    }
+    world.bot(event);
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn one_odd_answer_does_not_end_sweeping() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    world.sim.fail_next(Endpoint::ListCalendars, Fault::Status(400), 1);
+    world.settle().await;
+    let calendar = world.sim.connect_calendar(sim::NewCalendar::google("ada@acme.test"));
+    world.sim.lose_pending_webhooks();
+    world.advance(TimeDelta::minutes(17));
+    world.settle().await;
+    assert_eq!(world.query("select id from calendars").await, calendar.to_string());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_place_in_a_list_that_the_api_no_longer_takes_is_given_up() {
+    for status in [404, 400] {
+        let world = World::new().await;
+        world.sim.knobs(|knobs| knobs.page_size = 2);
+        let calendar = world.calendar("ada@acme.test").await;
+        let meetings = (0..5)
+            .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
+        world.sim.create_events(calendar, meetings.collect());
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Latency(0), 1);
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Status(status), 1);
+        world.settle().await;
+        assert_eq!(world.query("select progress is null from reconcile_queue where kind = 'calendar'").await, "true");
+        world.advance(TimeDelta::minutes(1));
+        world.settle().await;
+        assert_eq!(world.sim.live_bots().len(), 5);
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_commit_is_answered_503_and_others_are_not_kept_waiting() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.sim.touch_calendar(calendar);
+    world.sim.deliver_due().await;
+    let mut lock = world.db.begin().await.unwrap();
+    lock.execute("update reconcile_queue set attempt = attempt where kind = 'calendar'").await.unwrap();
+    let update = crate::receive::update_of(calendar);
+    assert_eq!(crate::receive::Post::signed(&world, "msg_1", &update).status(&world).await, 503);
+    let other = crate::receive::Post::signed(&world, "msg_2", r#"{"event":"bot.done"}"#);
+    assert_eq!(other.status(&world).await, 204);
+    lock.rollback().await.unwrap();
+    assert_eq!(crate::receive::Post::signed(&world, "msg_1", &update).status(&world).await, 204);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_show_the_bot_is_not_asked_for_again_at_once() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    let without_bot = world.sim.event(event).unwrap().to_string();
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Body { status: 200, body: without_bot }, 1);
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1);
+    world.advance(TimeDelta::minutes(1));
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn copies_that_wait_for_each_other_near_the_start_spend_no_calls() {
+    let world = World::new().await;
+    let mut calendars = vec![];
+    for n in 0..4 {
+        calendars.push(world.calendar(&format!("person{n}@acme.test")).await);
+    }
+    let start = world.now() + TimeDelta::seconds(40);
+    world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", start, 60).at(LINK));
+    world.sim.deliver_due().await;
+    for _ in &calendars {
+        world.take_turns_until(Endpoint::ListEvents).await;
+    }
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Hang, 1);
+    let worker = world.replica.worker.clone();
+    let first = tokio::spawn(async move { worker.take_one_turn().await.unwrap() });
+    world.until(|| world.sim.hanging() == 1).await;
+    for _ in 0..10 {
+        world.take_turns().await;
+        world.advance(TimeDelta::milliseconds(500));
+    }
+    assert_eq!(world.count_calls(Endpoint::RetrieveEvent), 1);
+    world.sim.release();
+    assert!(first.await.unwrap());
+    world.advance(TimeDelta::seconds(1));
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1);
     world.finish().await;
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// Which other rooms a room may name.
 const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
-    ("config", &["domain"]),
+    ("config", &["domain", "telemetry"]),
     ("domain", &[]),
     ("recall", &["config", "domain", "telemetry"]),
     ("store", &["domain"]),

@@ -128,19 +128,18 @@ async fn a_change_during_a_long_run_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_next_page_on_another_host_is_not_followed() {
-    let mut world = World::new().await;
-    world.expect_errors();
+async fn a_next_page_is_asked_of_the_apis_own_origin_whatever_host_it_names() {
+    let world = World::new().await;
     world.sim.knobs(|knobs| knobs.page_size = 2);
     let calendar = world.calendar("ada@acme.test").await;
     create_meetings(&world, calendar, 3);
-    world.sim.fail_next(Endpoint::ListEvents, Fault::NextElsewhere("http://127.0.0.2:1".into()), 1);
-    world.settle().await;
-    let parked = "select last_error from reconcile_queue where kind = 'calendar' and due_at = 'infinity'";
-    assert!(world.query(parked).await.contains("not on the API's own origin"));
-    world.request_sweep().await; // wakes it
+    let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", elsewhere.local_addr().unwrap());
+    world.sim.fail_next(Endpoint::ListEvents, Fault::NextElsewhere(origin), 1);
     world.settle().await;
     assert_eq!(world.query("select count(*) from events").await, "3");
+    let asked = futures_util::FutureExt::now_or_never(elsewhere.accept());
+    assert!(asked.is_none(), "the key went elsewhere");
     world.finish().await;
 }
 
@@ -287,6 +286,24 @@ async fn what_is_odd_but_usable_gets_its_bot() {
     assert_eq!(world.query("select count(*) from events").await, "8");
     assert_eq!(world.sim.live_bots().len(), 8);
     world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn an_event_whose_bots_are_oddly_listed_gets_its_bot() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 3);
+    world.sim.override_event_json(events[0], |event| event["bots"] = Value::Null);
+    world.sim.override_event_json(events[1], |event| event["bots"] = json!([{"bot_id": "1", "state": "new"}]));
+    world.sim.override_event_json(events[2], |event| event["platform"] = Value::Null);
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    for event in &events {
+        world.sim.override_event(*event, None);
+    }
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 3);
+    world.finish().await;
 }
 
 #[tokio::test]

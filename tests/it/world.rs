@@ -13,7 +13,7 @@ use rollcall::{
     clock::Clock,
     config::Config,
     domain::calendar::CalendarId,
-    http::{Receiver, inbox::Inbox, router, signature::Verifier},
+    http::{LogLimit, Receiver, inbox::Inbox, router, signature::Verifier},
     recall::Client,
     reconcile::health::ApiHealth,
     sim::{self, Bot, Endpoint, NewCalendar, NewEvent, Sim, SimClock, SimConfig},
@@ -344,6 +344,7 @@ fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) 
         api_health,
         admin_token: config.admin_token.clone(),
         metrics: telemetry::metrics_handle(),
+        unproven: LogLimit::default(),
         clock: clock.clone(),
     }
 }
@@ -368,9 +369,7 @@ pub async fn create_database() -> (String, String) {
             for statement in [format!("drop database if exists {TEMPLATE}"), format!("create database {TEMPLATE}")] {
                 admin_connection().await.execute(AssertSqlSafe(statement)).await.unwrap();
             }
-            let pool = store::pool(&database_url(TEMPLATE).into(), 2).unwrap();
-            store::migrate(&pool).await.unwrap();
-            pool.close().await;
+            store::migrate(&database_url(TEMPLATE).into()).await.unwrap();
         })
         .await;
     admin.execute(AssertSqlSafe(format!("create database {name} template {TEMPLATE}"))).await.unwrap();
