@@ -13,6 +13,7 @@ mod configurations;
 mod demo;
 mod documents;
 mod failures;
+mod histories;
 mod life;
 mod process;
 mod queue;
