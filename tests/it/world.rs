@@ -335,7 +335,8 @@ impl Replica {
     }
 }
 
-fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) -> Receiver {
+/// What the receiver's routes need.
+pub fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) -> Receiver {
     Receiver {
         verifier: Arc::new(Verifier::new(&config.webhooks).unwrap()),
         inbox: Inbox::open(db.clone()).0,

@@ -1,0 +1,54 @@
+//! Histories that broke something once, shrunk: each is the test of its bug.
+
+use super::{
+    checks::Watch,
+    operation::{Operation::*, Setting::*},
+    survives, survives_under,
+};
+
+/// A list call is paid before Retrieve Calendar; when that took long, the slot was taken again within a minute of the call.
+#[tokio::test]
+async fn a_list_call_is_paid_when_it_is_made() {
+    survives(&[
+        Limit { list: 2, read: 5, bot: 1 },
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: true },
+        Turns { replica: 0, count: 20 },
+        Advance { minutes: 16 },
+        HangIn { replica: 1, after_acting: true },
+        Advance { minutes: 4320 },
+        Together { count: 4 },
+    ])
+    .await;
+}
+
+/// The bot that was in the call had another key, and so was not taken for the meeting's own.
+#[tokio::test]
+async fn a_changed_deduplication_sends_no_second_bot_to_a_meeting_under_way() {
+    for with in [BotPerCompany, BotPerEvent] {
+        survives(&[
+            Connect { person: 0, is_outlook: false },
+            Create { calendar: 0, in_minutes: -15, minutes: 60, link: Some(0) },
+            Deliver,
+            Turns { replica: 0, count: 20 },
+            Restart { replica: 0, with },
+        ])
+        .await;
+    }
+}
+
+/// Each copy's turn sends a bot, since keys do not join bots that are in a call.
+#[tokio::test]
+#[ignore = "not mended yet: copies of a meeting that are first seen after its start get a bot each"]
+async fn copies_of_a_meeting_under_way_share_one_bot() {
+    let strict = Watch::strict();
+    survives_under(
+        strict,
+        &[
+            Connect { person: 1, is_outlook: false },
+            Connect { person: 2, is_outlook: false },
+            Meet { calendars: 2, in_minutes: -15, minutes: 60, link: 2 },
+        ],
+    )
+    .await;
+}
