@@ -61,3 +61,21 @@ impl ApiHealth {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_trouble_one_key_at_a_time_finds_out_whether_it_is_over() {
+        let health = ApiHealth::default();
+        let now = DateTime::UNIX_EPOCH;
+        assert_eq!(health.claimable(16, now), 16);
+        health.record_trouble(&recall::Error::ForeignNextPage { call: "List Calendars" }, now);
+        assert_eq!(health.claimable(16, now + TimeDelta::seconds(29)), 0);
+        assert_eq!(health.claimable(16, now + TimeDelta::seconds(30)), 1);
+        assert_eq!(health.claimable(0, now + TimeDelta::seconds(30)), 0);
+        health.record_well();
+        assert_eq!(health.claimable(16, now), 16);
+    }
+}
