@@ -302,3 +302,86 @@ async fn read_body(call: &'static str, mut response: Response) -> Result<Vec<u8>
     }
     Ok(body)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn client(base_url: &str) -> Client {
+        let limits = crate::domain::budget::Limits { list: 1, read: 1, bot: 1 };
+        let base_url = Url::parse(base_url).unwrap();
+        Client::new(&RecallConfig { api_key: "key".into(), base_url, limits }).unwrap()
+    }
+
+    #[test]
+    fn a_next_page_is_followed_on_our_own_origin_alone() {
+        let client = client("https://api.test:8443/");
+        let pin = |next: &str| client.pin(next).map(|page| page.as_str().to_owned());
+        for ours in
+            ["https://api.test:8443/api/v2/calendars/?cursor=a%3D", "http://api.test/api/v2/calendars/?cursor=a%3D"]
+        {
+            assert_eq!(pin(ours).as_deref(), Some("/api/v2/calendars/?cursor=a%3D"), "{ours}");
+        }
+        for foreign in [
+            "https://elsewhere.test:8443/?cursor=a",
+            "https://api.test:9999/?cursor=a",
+            "https://api.test@elsewhere.test/?cursor=a",
+            "https://user@api.test:8443/?cursor=a",
+            "/api/v2/calendars/?cursor=a",
+        ] {
+            assert_eq!(pin(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_next_page_that_is_empty_is_none() {
+        let read = |next: &str| {
+            let body = format!(r#"{{"next":{next},"results":[]}}"#);
+            client("https://api.test/").read_page("List Calendars", body.as_bytes()).unwrap().1
+        };
+        assert_eq!(read("null"), None);
+        assert_eq!(read(r#""""#), None);
+    }
+
+    #[test]
+    fn retry_after_is_between_a_second_and_an_hour() {
+        let read = |value: &str| {
+            let response = http::Response::builder().header("retry-after", value).body("").unwrap();
+            retry_after(&response.into()).map(|pause| pause.as_secs())
+        };
+        let values = ["0", "7", " 7", "86400", "-1", "Tue, 20 Jan 2026 09:00:00 GMT"].map(read);
+        assert_eq!(values, [Some(1), Some(7), Some(7), Some(3600), None, None]);
+    }
+
+    #[test]
+    fn the_key_is_not_printed() {
+        let client = client("https://api.test/");
+        assert_eq!(client.authorization, "Token key");
+        assert!(!format!("{client:?}").contains("Token key"));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&format!("http://{}/", listener.local_addr().unwrap()));
+        let answer_once = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            drop(listener);
+            connection.read(&mut [0; 1024]).await.unwrap();
+            let redirect = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            connection.write_all(redirect).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(client.list_calendars(None), answer_once);
+        let error = answer.unwrap_err();
+        assert!(matches!(&error, Error::Refused { status, .. } if status.as_u16() == 302), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_error_does_not_hold_the_url() {
+        let error = client("http://127.0.0.1:1/").list_calendars(None).await.unwrap_err();
+        let text = crate::telemetry::chain(&error);
+        assert!(!text.contains("api/v2"), "{text}");
+    }
+}
