@@ -251,6 +251,26 @@ async fn an_event_that_cannot_be_read_hides_no_other_and_is_visible_until_it_is_
 }
 
 #[tokio::test]
+async fn an_unreadable_event_stays_visible_while_others_are_read() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 2);
+    world.sim.override_event_json(events[0], |event| event["start_time"] = Value::Null);
+    world.settle().await;
+    let unreadable = "select string_agg(event_id, ' ') from unreadable_events";
+    assert_eq!(world.query(unreadable).await, events[0].to_string());
+
+    world.advance(TimeDelta::minutes(10));
+    world.meeting(calendar); // an incremental list, in which it does not stand
+    world.settle().await;
+    assert_eq!(world.query(unreadable).await, events[0].to_string());
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    assert_eq!(world.query(unreadable).await, events[0].to_string());
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
 async fn what_is_odd_but_usable_gets_its_bot() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
