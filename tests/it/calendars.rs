@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use reqwest::Client;
-use rollcall::sim::{self, Endpoint, NewCalendar, NewEvent};
+use rollcall::sim::{self, Endpoint, Fault, NewCalendar, NewEvent};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -79,6 +79,7 @@ async fn a_disconnected_calendar_has_no_bots_and_is_left_alone() {
     world.sim.clear_calls();
     world.request_sweep().await;
     world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0, "the list of calendars tells when it is back");
     assert_eq!(world.count_calls(Endpoint::ListEvents), 0);
     assert_eq!(world.count_bot_calls(), 0);
     world.finish().await;
@@ -123,6 +124,51 @@ async fn a_disconnection_that_nobody_told_of_is_found() {
     world.settle().await;
     world.bot(event);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn an_older_version_of_a_calendar_never_overwrites_a_newer_one() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(1));
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+
+    world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Stale, 1);
+    let update = crate::receive::Post::signed(&world, "msg_1", &crate::receive::update_of(calendar));
+    assert_eq!(update.status(&world).await, 204);
+    world.sim.clear_calls();
+    world.settle().await;
+    assert_eq!(world.query("select status from calendars").await, "disconnected");
+    assert_eq!(world.count_bot_calls(), 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_bots_of_a_calendar_follow_its_address() {
+    let world = World::with(&[("DEDUPLICATION", "company")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    for (number, (email, key_end)) in [
+        (json!(null), format!("-{calendar}")),
+        (json!("ada@acme.test"), "-acme.test".into()),
+        (json!("ada@"), format!("-{calendar}")),
+        (json!("ada@Other.test"), "-other.test".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shown = world.sim.calendar(calendar).unwrap();
+        shown["platform_email"] = email;
+        world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Body { status: 200, body: shown.to_string() }, 1);
+        let update = crate::receive::Post::signed(&world, &format!("msg_{number}"), &crate::receive::update_of(calendar));
+        assert_eq!(update.status(&world).await, 204);
+        world.settle().await;
+        assert!(world.bot(event).key.ends_with(&key_end), "{}", world.bot(event).key);
+    }
+    world.finish_as_it_is().await;
 }
 
 #[tokio::test]
