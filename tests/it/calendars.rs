@@ -60,6 +60,11 @@ async fn a_calendar_that_the_api_no_longer_knows_is_mirrored_as_gone() {
     world.request_sweep().await;
     world.settle().await;
     assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0, "and it is left alone");
+    let now = world.now();
+    let wish = format!("insert into reconcile_queue (kind, key, requested_at, due_at, deadline) values ('event', '{event}', '{now}', '{now}', '{now}')");
+    world.execute(&wish).await;
+    world.settle().await;
+    assert_eq!(world.count_bot_calls(), 0, "and so are its events");
     world.finish().await;
 }
 
@@ -70,8 +75,10 @@ async fn a_disconnected_calendar_has_no_bots_and_is_left_alone() {
     let event = world.meeting(calendar);
     world.settle().await;
 
+    world.sim.clear_calls();
     world.sim.disconnect_calendar(calendar);
     world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 0);
     assert_eq!(world.query("select status from calendars").await, "disconnected");
     assert_eq!(world.query("select bots::text from events").await, "[]");
     world.assert_no_bot(event);
@@ -105,6 +112,21 @@ async fn a_reconnected_calendar_gets_its_bots_back_without_a_sync_webhook() {
     for event in events {
         world.bot(event);
     }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_is_reconnected_during_a_meeting_gets_a_bot_for_it() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(65));
+    world.sim.reconnect_calendar(calendar);
+    world.settle().await;
+    world.bot(event); // the one before was not sent away by a person
     world.finish().await;
 }
 
