@@ -301,6 +301,8 @@ async fn what_is_odd_but_usable_gets_its_bot() {
 async fn an_event_that_the_database_refuses_hides_no_other() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
+    world.sim.create_event(calendar, NewEvent::new("Lunch", world.in_minutes(60), 30)); // so that there is a cursor
+    world.settle().await;
     let events = create_meetings(&world, calendar, 3);
     world.execute("alter table events add constraint no_poison check (meeting_url not like '%/j/1')").await;
     world.settle().await;
