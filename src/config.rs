@@ -288,3 +288,82 @@ fn number<N: FromStr + PartialOrd + Display + Copy>(
     let problem = format!("is `{text}`: write a whole number, {least} or more");
     text.parse().ok().filter(|number| *number >= least).ok_or_else(|| wrong(variable, problem))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read when these variables are set besides those that must be.
+    fn read(set: &[(&str, &str)]) -> Result<Config, String> {
+        let required = [
+            ("DATABASE_URL", "postgres://localhost/rollcall"),
+            ("RECALL_API_KEY", "key"),
+            ("RECALL_WEBHOOK_TOKENS", "token"),
+        ];
+        let value = |name: &str| set.iter().chain(&required).find(|(other, _)| *other == name).map(|(_, value)| *value);
+        Config::from_lookup(&|name| value(name).map(str::to_owned)).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn assert_refused(variable: &str, value: &str) {
+        let error = read(&[(variable, value)]).expect_err(value);
+        assert!(error.starts_with(&format!("{variable} ")), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_is_set_to_nothing_is_not_set() {
+        let config =
+            read(&[("RECORD_WHEN", ""), ("RECALL_REGION", "  "), ("ADMIN_TOKEN", ""), ("SWEEP_INTERVAL", " 1m ")]);
+        let config = config.unwrap();
+        assert_eq!(config.policy.record_when, RecordWhen::All);
+        assert_eq!(config.recall.base_url.as_str(), "https://us-east-1.recall.ai/");
+        assert!(config.admin_token.is_none(), "or an empty token would turn on the operator's API");
+        assert_eq!(config.sweep_interval, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_empty_entry_in_a_list_is_neither_a_token_nor_a_secret() {
+        let config = read(&[("RECALL_WEBHOOK_TOKENS", "one, ,two,")]).unwrap();
+        let tokens: Vec<&str> = config.webhooks.tokens.iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(tokens, ["one", "two"], "or `?token=` would prove a sender");
+        assert!(read(&[("RECALL_WEBHOOK_TOKENS", ",")]).unwrap_err().contains("both unset"));
+    }
+
+    #[test]
+    fn a_key_may_have_its_prefix() {
+        for key in ["key", "Token key", " Token  key "] {
+            assert_eq!(read(&[("RECALL_API_KEY", key)]).unwrap().recall.api_key.expose_secret(), "key");
+        }
+        assert_eq!(read(&[("RECALL_API_KEY", "Tokenkey")]).unwrap().recall.api_key.expose_secret(), "Tokenkey");
+    }
+
+    #[test]
+    fn the_api_is_that_of_the_region_or_another_base_with_its_path() {
+        let base = |set: &[(&str, &str)]| read(set).unwrap().recall.base_url.to_string();
+        assert_eq!(base(&[("RECALL_REGION", "eu-central-1")]), "https://eu-central-1.recall.ai/");
+        assert_eq!(base(&[("RECALL_BASE_URL", "http://localhost:9/proxy")]), "http://localhost:9/proxy/");
+        for malformed in ["ftp://recall.ai", "https://recall.ai/?a=b", "data:text/plain,a"] {
+            assert_refused("RECALL_BASE_URL", malformed);
+        }
+    }
+
+    #[test]
+    fn a_port_is_honoured_where_no_address_is_given() {
+        let addr = |set: &[(&str, &str)]| read(set).unwrap().listen_addr.to_string();
+        assert_eq!(addr(&[]), "0.0.0.0:8080");
+        assert_eq!(addr(&[("PORT", "3000")]), "0.0.0.0:3000");
+        assert_eq!(addr(&[("PORT", "3000"), ("LISTEN_ADDR", "127.0.0.1:4000")]), "127.0.0.1:4000");
+    }
+
+    #[test]
+    fn what_could_not_work_is_refused() {
+        assert_refused("WORKER_CONCURRENCY", "0");
+        assert_refused("SWEEP_INTERVAL", "0s");
+        assert_refused("FULL_SYNC_INTERVAL", "8d");
+        assert_refused("RECALL_LIMITS", "bot=100001");
+        assert_refused("RECALL_WEBHOOK_SECRETS", "b3RoZXItc2VjcmV0LW9mLXRoZS10ZXN0cw==");
+        assert_refused("BOT_CONFIG", r#"{"meeting_url":"https://meet.test/a"}"#);
+        let both = read(&[("BOT_CONFIG", "{}"), ("BOT_CONFIG_FILE", "bot.json")]);
+        assert_eq!(both.unwrap_err(), "BOT_CONFIG and BOT_CONFIG_FILE are both set: keep one");
+    }
+}

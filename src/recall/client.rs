@@ -253,7 +253,13 @@ impl Client {
     fn read_page(call: &'static str, body: &[u8]) -> Result<(Vec<Box<RawValue>>, Option<PageQuery>), Error> {
         let page: Page = serde_json::from_slice(body)
             .map_err(|error| Error::Unreadable { call, problem: telemetry::problem(&error) })?;
-        let next = page.next.as_deref().and_then(|next| next.split_once('?'));
+        let next = match page.next.as_deref().filter(|next| !next.is_empty()) {
+            None => None,
+            Some(next) => Some(
+                next.split_once('?')
+                    .ok_or_else(|| Error::Unreadable { call, problem: "a next page without a query".into() })?,
+            ),
+        };
         Ok((page.results, next.map(|(_, query)| PageQuery(query.to_owned()))))
     }
 
@@ -286,4 +292,79 @@ async fn read_body(call: &'static str, mut response: Response) -> Result<Vec<u8>
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn client(base_url: &str) -> Client {
+        let limits = crate::domain::budget::Limits { list: 1, read: 1, bot: 1 };
+        let base_url = Url::parse(base_url).unwrap();
+        Client::new(&RecallConfig { api_key: "key".into(), base_url, limits }).unwrap()
+    }
+
+    #[test]
+    fn of_a_next_page_the_query_alone_is_kept() {
+        let read = |next: &str| {
+            let body = format!(r#"{{"next":{next},"results":[]}}"#);
+            let page = Client::read_page("List Calendars", body.as_bytes());
+            page.map(|(_, next)| next.map(|next| next.as_str().to_owned())).map_err(|error| error.to_string())
+        };
+        for next in ["https://api.test/api/v2/calendars/?cursor=a%3D&b=c", "http://elsewhere.test/?cursor=a%3D&b=c"] {
+            assert_eq!(read(&format!(r#""{next}""#)), Ok(Some("cursor=a%3D&b=c".into())));
+        }
+        for none in ["null", r#""""#] {
+            assert_eq!(read(none), Ok(None));
+        }
+        assert!(read(r#""garbage""#).is_err(), "the end of the list is not taken for granted");
+    }
+
+    #[test]
+    fn a_path_before_the_api_stays() {
+        let client = client("https://proxy.test/recall/");
+        assert_eq!(client.url(&["calendars"]).as_str(), "https://proxy.test/recall/api/v2/calendars/");
+    }
+
+    #[test]
+    fn retry_after_is_between_a_second_and_an_hour() {
+        let read = |value: &str| {
+            let response = http::Response::builder().header("retry-after", value).body("").unwrap();
+            retry_after(&response.into()).map(|pause| pause.as_secs())
+        };
+        let values = ["0", "7", " 7", "86400", "-1", "Tue, 20 Jan 2026 09:00:00 GMT"].map(read);
+        assert_eq!(values, [Some(1), Some(7), Some(7), Some(3600), None, None]);
+    }
+
+    #[test]
+    fn the_key_is_not_printed() {
+        let client = client("https://api.test/");
+        assert_eq!(client.authorization, "Token key");
+        assert!(!format!("{client:?}").contains("Token key"));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&format!("http://{}/", listener.local_addr().unwrap()));
+        let answer_once = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            drop(listener);
+            connection.read(&mut [0; 1024]).await.unwrap();
+            let redirect = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            connection.write_all(redirect).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(client.list_calendars(None), answer_once);
+        let error = answer.unwrap_err();
+        assert!(matches!(&error, Error::Refused { status, .. } if status.as_u16() == 302), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_error_does_not_hold_the_url() {
+        let error = client("http://127.0.0.1:1/").list_calendars(None).await.unwrap_err();
+        let text = crate::telemetry::chain(&error);
+        assert!(!text.contains("api/v2"), "{text}");
+    }
 }

@@ -177,4 +177,21 @@ mod tests {
         let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body);
         assert_eq!(error.to_string(), "Delete Bot was answered 400 Bad Request (meeting_url)");
     }
+
+    #[test]
+    fn a_firewall_that_blocks_a_read_blocks_us() {
+        let body = br#"{"code":"request_blocked"}"#;
+        let error = Error::refused("Retrieve Calendar", CallClass::Read, StatusCode::FORBIDDEN, None, body);
+        assert_eq!(error.failure(), Failure::Ours, "there is no link in it that could be to blame");
+    }
+
+    #[test]
+    fn a_code_that_is_no_identifier_is_cut_down_to_one() {
+        let body = br#"{"https://meet.test/secret?token=1":["no such field"]}"#;
+        let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body);
+        assert_eq!(error.to_string(), "Delete Bot was answered 400 Bad Request (httpsmeet.testsecrettoken1)");
+        let body = format!(r#"{{"code":"{}"}}"#, "x".repeat(1000));
+        let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body.as_bytes());
+        assert_eq!(error.to_string(), format!("Delete Bot was answered 400 Bad Request ({})", "x".repeat(60)));
+    }
 }

@@ -152,3 +152,37 @@ fn is_cancelled(raw: &RawValue) -> bool {
 fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_disconnection_is_found_in_whatever_order() {
+        let latest = |changes: &str| latest_disconnection(&RawValue::from_string(changes.into()).unwrap());
+        let change =
+            |status: &str, day: u8| format!(r#"{{"status":"{status}","created_at":"2026-01-0{day}T00:00:00Z"}}"#);
+        let [first, second] = [change("disconnected", 1), change("disconnected", 3)];
+        let [between, last] = [change("connected", 2), change("connected", 4)];
+        let third_of_january = Some("2026-01-03T00:00:00Z".parse().unwrap());
+        assert_eq!(latest(&format!("[{first},{between},{second},{last}]")), third_of_january);
+        assert_eq!(latest(&format!("[{last},{second},{between},{first}]")), third_of_january);
+        assert_eq!(latest(&format!("[{between},{last}]")), None);
+        assert_eq!(latest(r#"{"disconnected":1}"#), None, "what is not as the samples tells nothing");
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_joined_is_none() {
+        #[derive(Deserialize)]
+        struct Linked {
+            #[serde(default, deserialize_with = "link")]
+            meeting_url: Option<String>,
+        }
+        let read = |text: &str| serde_json::from_str::<Linked>(text).unwrap().meeting_url;
+        assert_eq!(read(r#"{"meeting_url":"https://meet.test/a"}"#).as_deref(), Some("https://meet.test/a"));
+        for none in ["{}", r#"{"meeting_url":null}"#, r#"{"meeting_url":" "}"#, r#"{"meeting_url":{"meeting_id":"a"}}"#]
+        {
+            assert_eq!(read(none), None, "{none}");
+        }
+    }
+}

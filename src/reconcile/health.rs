@@ -67,3 +67,23 @@ impl ApiHealth {
 fn after_interval(now: DateTime<Utc>) -> DateTime<Utc> {
     now + TimeDelta::from_std(PROBE_INTERVAL).unwrap_or(TimeDelta::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_trouble_one_key_at_a_time_finds_out_whether_it_is_over() {
+        let health = ApiHealth::default();
+        let now = DateTime::UNIX_EPOCH;
+        assert_eq!(health.claimable(16, now), 16);
+        let unreadable = recall::Error::Unreadable { call: "List Calendars", problem: String::new() };
+        health.record_trouble(&unreadable, now);
+        assert_eq!(health.claimable(16, now + TimeDelta::seconds(29)), 0);
+        assert_eq!(health.claimable(0, now + TimeDelta::seconds(30)), 0);
+        assert_eq!(health.claimable(16, now + TimeDelta::seconds(30)), 1);
+        assert_eq!(health.claimable(16, now + TimeDelta::seconds(59)), 0, "one in each interval");
+        health.record_well();
+        assert_eq!(health.claimable(16, now), 16);
+    }
+}

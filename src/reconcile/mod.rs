@@ -225,3 +225,70 @@ fn lost_place(error: Error, is_continued: bool) -> Error {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(failure: Failure) -> Error {
+        let (call, status, code) = ("Schedule Bot", reqwest::StatusCode::IM_A_TEAPOT, String::new());
+        Error::Api(recall::Error::Refused { call, status, code, failure })
+    }
+
+    fn store(error: fn(sqlx::Error) -> store::Error) -> Error {
+        Error::Store(error(sqlx::Error::RowNotFound))
+    }
+
+    /// The verdict after `attempt` failed turns, with as much jitter as there can be.
+    fn verdict(error: &Error, attempt: i32) -> Verdict {
+        error_policy(error, attempt, DateTime::UNIX_EPOCH, 1.0)
+    }
+
+    fn at(secs: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(secs)
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_for_ever_and_ever_more_slowly() {
+        for error in [api(Failure::Transient), Error::NotConverged, Error::TimedOut(Duration::ZERO)] {
+            let pauses = [0, 1, 2, 100].map(|attempt| verdict(&error, attempt));
+            assert_eq!(pauses, [2, 4, 8, 300].map(|secs| Verdict::Retry(at(secs))), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_says_about_the_time_is_heeded() {
+        let (class, retry_after) = (CallClass::ScheduleBot, Duration::from_secs(7));
+        assert_eq!(verdict(&api(Failure::Throttled { class, retry_after }), 9), Verdict::AwaitBudget(class, at(7)));
+        assert_eq!(verdict(&api(Failure::NoCapacity { retry_after: Some(retry_after) }), 9), Verdict::Retry(at(7)));
+        assert_eq!(verdict(&api(Failure::NoCapacity { retry_after: None }), 9), Verdict::Retry(at(30)));
+        assert_eq!(verdict(&api(Failure::Conflict), 9), Verdict::Retry(at(2)), "soon, however often");
+        assert_eq!(verdict(&Error::NoBudget { class, until: at(9) }, 9), Verdict::AwaitBudget(class, at(9)));
+    }
+
+    #[test]
+    fn what_is_not_the_keys_fault_costs_it_no_attempt() {
+        assert_eq!(verdict(&api(Failure::Ours), 100), Verdict::PutOff(at(150)));
+        assert_eq!(verdict(&store(store::Error::Unavailable), 100), Verdict::PutOff(at(1)));
+        assert_eq!(verdict(&Error::Store(store::Error::LeaseLost), 100), Verdict::LeaseLost);
+    }
+
+    #[test]
+    fn what_will_not_pass_is_parked() {
+        for error in [api(Failure::Permanent), Error::EndlessList(1)] {
+            assert_eq!(verdict(&error, 0), Verdict::Park, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_panic_and_a_value_that_the_database_refuses_are_parked_at_the_fifth_failure() {
+        for error in [Error::Panicked(String::new()), store(store::Error::Refused)] {
+            let verdicts = [0, 3, 4, 5].map(|attempt| verdict(&error, attempt));
+            assert_eq!(
+                verdicts,
+                [Verdict::Retry(at(2)), Verdict::Retry(at(16)), Verdict::Park, Verdict::Park],
+                "{error}"
+            );
+        }
+    }
+}

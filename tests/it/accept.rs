@@ -2,9 +2,11 @@
 
 use futures_util::future::join_all;
 use reqwest::Client;
+use rollcall::{http::inbox::Inbox, store::deliveries::Delivery};
 use uuid::Uuid;
 
 use crate::{
+    process::talk,
     receive::{Post, update, update_of},
     world::World,
 };
@@ -92,6 +94,45 @@ async fn a_body_of_more_than_64_kib_is_413() {
     };
     assert_eq!(Post::signed(&world, "msg_1", &padded(64 * 1024)).status(&world).await, 204);
     assert_eq!(Post::signed(&world, "msg_2", &padded(64 * 1024 + 1)).status(&world).await, 413);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_is_read_up_to_64_kib_whatever_length_was_announced() {
+    let world = World::new().await;
+    let addr = world.replica.url.strip_prefix("http://").unwrap();
+    let head = "POST /webhooks/recall?token=another-token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let announced = talk(addr, format!("{head}Content-Length: {}\r\n\r\n", 64 * 1024 + 1)).await;
+    assert!(announced.starts_with("HTTP/1.1 413"), "before it was sent: {announced}");
+    let chunk = "x".repeat(64 * 1024 + 1);
+    let in_chunks =
+        talk(addr, format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{chunk}\r\n0\r\n\r\n", chunk.len())).await;
+    assert!(in_chunks.starts_with("HTTP/1.1 413"), "{in_chunks}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn of_an_unknown_topic_a_hundred_characters_are_kept() {
+    let world = World::new().await;
+    let body = format!(r#"{{"event":"{}"}}"#, "ä".repeat(1000));
+    assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    assert_eq!(world.query("select length(topic) from deliveries").await, "100");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_inbox_that_is_full_refuses_at_once() {
+    let world = World::new().await;
+    let (inbox, _writing) = Inbox::open(world.db.clone());
+    // All of them arrive before the writer has its turn.
+    let deliveries = (0..5000).map(|number| {
+        let (id, topic, proved_by) = (format!("msg_{number}"), "other".into(), "token 1".into());
+        Delivery { id, topic, calendar_id: None, last_updated_ts: None, proved_by, received_at: world.now() }
+    });
+    let answers = join_all(deliveries.map(|delivery| inbox.accept(delivery))).await;
+    let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!((1..5000).contains(&accepted), "{accepted}");
+    assert_eq!(world.query("select count(*) from deliveries").await, accepted.to_string());
     world.finish().await;
 }
 

@@ -60,6 +60,13 @@ async fn a_calendar_that_the_api_no_longer_knows_is_mirrored_as_gone() {
     world.request_sweep().await;
     world.settle().await;
     assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0, "and it is left alone");
+    let now = world.now();
+    let wish = format!(
+        "insert into reconcile_queue (kind, key, requested_at, due_at, deadline) values ('event', '{event}', '{now}', '{now}', '{now}')"
+    );
+    world.execute(&wish).await;
+    world.settle().await;
+    assert_eq!(world.count_bot_calls(), 0, "and so are its events");
     world.finish().await;
 }
 
@@ -70,8 +77,10 @@ async fn a_disconnected_calendar_has_no_bots_and_is_left_alone() {
     let event = world.meeting(calendar);
     world.settle().await;
 
+    world.sim.clear_calls();
     world.sim.disconnect_calendar(calendar);
     world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 0);
     assert_eq!(world.query("select status from calendars").await, "disconnected");
     assert_eq!(world.query("select bots::text from events").await, "[]");
     world.assert_no_bot(event);
@@ -79,6 +88,7 @@ async fn a_disconnected_calendar_has_no_bots_and_is_left_alone() {
     world.sim.clear_calls();
     world.request_sweep().await;
     world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0, "the list of calendars tells when it is back");
     assert_eq!(world.count_calls(Endpoint::ListEvents), 0);
     assert_eq!(world.count_bot_calls(), 0);
     world.finish().await;
@@ -111,6 +121,21 @@ async fn a_reconnected_calendar_gets_its_bots_back_without_a_sync_webhook() {
 }
 
 #[tokio::test]
+async fn a_calendar_that_is_reconnected_during_a_meeting_gets_a_bot_for_it() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(65));
+    world.sim.reconnect_calendar(calendar);
+    world.settle().await;
+    world.bot(event); // the one before was not sent away by a person
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_disconnection_that_nobody_told_of_is_found() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
@@ -126,6 +151,52 @@ async fn a_disconnection_that_nobody_told_of_is_found() {
     world.settle().await;
     world.bot(event);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn an_older_version_of_a_calendar_never_overwrites_a_newer_one() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(1));
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+
+    world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Stale, 1);
+    let update = crate::receive::Post::signed(&world, "msg_1", &crate::receive::update_of(calendar));
+    assert_eq!(update.status(&world).await, 204);
+    world.sim.clear_calls();
+    world.settle().await;
+    assert_eq!(world.query("select status from calendars").await, "disconnected");
+    assert_eq!(world.count_bot_calls(), 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_bots_of_a_calendar_follow_its_address() {
+    let world = World::with(&[("DEDUPLICATION", "company")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    for (number, (email, key_end)) in [
+        (json!(null), format!("-{calendar}")),
+        (json!("ada@acme.test"), "-acme.test".into()),
+        (json!("ada@"), format!("-{calendar}")),
+        (json!("ada@Other.test"), "-other.test".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shown = world.sim.calendar(calendar).unwrap();
+        shown["platform_email"] = email;
+        world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Body { status: 200, body: shown.to_string() }, 1);
+        let update =
+            crate::receive::Post::signed(&world, &format!("msg_{number}"), &crate::receive::update_of(calendar));
+        assert_eq!(update.status(&world).await, 204);
+        world.settle().await;
+        assert!(world.bot(event).key.ends_with(&key_end), "{}", world.bot(event).key);
+    }
+    world.finish_as_it_is().await;
 }
 
 #[tokio::test]

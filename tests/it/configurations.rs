@@ -1,6 +1,12 @@
 //! A configuration that changes at a restart, and two of them at once during a rollout.
 
-use rollcall::sim::{Endpoint, NewEvent};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use rollcall::{
+    sim::{Endpoint, NewEvent},
+    store::queue,
+};
 
 use crate::world::{LINK, World};
 
@@ -97,4 +103,60 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
         world.replica = new_replica;
         world.finish().await;
     }
+}
+
+#[tokio::test]
+async fn a_new_configuration_looks_once_at_what_it_may_decide_otherwise_and_at_nothing_else() {
+    let mut world = World::with(&[OLD]).await;
+    let connected = world.calendar("ada@acme.test").await;
+    let [disconnected, unknown] = [world.calendar("bob@acme.test").await, world.calendar("eve@acme.test").await];
+    let at = |minutes: i64| {
+        let link = format!("https://acme.zoom.us/j/{minutes}");
+        world.sim.create_event(connected, NewEvent::new("Meeting", world.in_minutes(minutes), 15).at(&link))
+    };
+    let [_ended, upcoming, undecided, deleted, gone] = [10, 60, 120, 180, 240].map(at);
+    world.meeting(disconnected);
+    world.meeting(unknown);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(30));
+    world.sim.delete_event(deleted);
+    world.sim.disconnect_calendar(disconnected);
+    world.sim.delete_calendar(unknown);
+    world.request_sweep().await;
+    world.settle().await;
+    world.execute(&format!("update events set gone_at = updated_at where id = '{gone}'")).await;
+    world.execute(&format!("delete from decisions where event_id = '{undecided}'")).await;
+
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    world.replica = world.another_replica().await;
+    let requested = "select string_agg(key::text, ' ' order by deadline) from reconcile_queue where kind = 'event'";
+    assert_eq!(world.query(requested).await, format!("{upcoming} {undecided}"));
+    world.settle().await;
+    world.request_sweep().await;
+    world.take_turns_until(Endpoint::ListCalendars).await;
+    assert_eq!(world.query(requested).await, "null", "all is decided");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_new_configuration_wakes_what_is_parked_and_is_heard_during_a_turn() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.sim.create_event(calendar, NewEvent::new("Later", world.in_minutes(120), 30).at(LINK));
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    let claim = async || queue::claim(&world.db, 1, &[], world.now(), Duration::from_secs(90)).await.unwrap().pop();
+    let [in_hand, parked] = [claim().await.unwrap(), claim().await.unwrap()];
+    queue::park(&world.db, &parked, "for good", world.now()).await.unwrap();
+
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await;
+    queue::settle(&mut world.db.acquire().await.unwrap(), &in_hand, in_hand.generation, world.now()).await.unwrap();
+    let due = format!("select count(*) from reconcile_queue where kind = 'event' and due_at <= '{}'", world.now());
+    assert_eq!(world.query(&due).await, "2", "before any sweep");
+    newer.take_turns().await;
+    assert_eq!(world.sim.live_bots().len(), 2);
+    world.replica = newer;
+    world.finish().await;
 }

@@ -1,7 +1,13 @@
 //! What becomes of a turn when the API, the database or a turn itself fails: P3, P8 and P9.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
-use rollcall::sim::{self, Endpoint, Fault, NewEvent};
+use rollcall::{
+    domain::budget::CallClass,
+    sim::{self, Endpoint, Fault, NewEvent},
+    store::{budget, budget::Grant},
+};
 use sqlx::Executor;
 
 use crate::world::{LINK, World};
@@ -436,5 +442,64 @@ async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
     for worker in workers {
         assert!(worker.await.unwrap());
     }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn each_page_of_a_long_list_is_paid_for() {
+    let world = World::with(&[("RECALL_LIMITS", "list=5,read=1000,bot=1000")]).await;
+    world.sim.limits(sim::Limits { list_events: 5, lists_shared: true, ..sim::Limits::unlimited() });
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await; // two lists: the sweep's and the calendar's
+    let meetings = (0..30)
+        .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
+    world.sim.create_events(calendar, meetings.collect());
+    for lists in [5, 10, 15, 17] {
+        world.settle().await;
+        assert_eq!(world.count_calls(Endpoint::ListEvents) + world.count_calls(Endpoint::ListCalendars), lists);
+        world.advance(TimeDelta::seconds(62));
+    }
+    assert!(world.sim.calls().iter().all(|call| call.status != 429));
+    assert_eq!(world.sim.live_bots().len(), 30);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_api_does_not_know_is_gone_until_it_is_listed_again() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(404), 1);
+    world.sim.move_event(event, world.in_minutes(120));
+    world.settle().await;
+    assert_eq!(world.query("select concat_ws(' ', gone_at is not null, bots) from events").await, "t []");
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 2, "and it is left alone");
+
+    world.advance(TimeDelta::seconds(1));
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    assert_eq!(world.query("select gone_at from events").await, "null");
+    assert_eq!(world.bot(event).key, format!("2026-01-20T11:00:00Z-{LINK}"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_that_another_replica_is_about_to_pay_for_is_not_paid_for_twice() {
+    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
+    let mut tx = world.db.begin().await.unwrap();
+    assert_eq!(budget::take(&mut tx, CallClass::ScheduleBot, world.now()).await.unwrap(), Grant::Now);
+    let mut other = world.db.acquire().await.unwrap();
+    let second = budget::take(&mut other, CallClass::ScheduleBot, world.now());
+    let second = tokio::time::timeout(Duration::from_secs(10), second).await.expect("it waits for the other").unwrap();
+    assert_eq!(
+        second,
+        Grant::NotBefore(world.now() + TimeDelta::milliseconds(100)),
+        "soon, since it may not be committed"
+    );
+    tx.commit().await.unwrap();
+    let third = budget::take(&mut other, CallClass::ScheduleBot, world.now()).await.unwrap();
+    assert_eq!(third, Grant::NotBefore(world.now() + TimeDelta::seconds(62)));
+    drop(other);
     world.finish().await;
 }

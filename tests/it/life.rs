@@ -10,6 +10,7 @@ use rollcall::{
     config::Config,
     sim::{self, Delivery, NewCalendar, NewEvent, Sim, SimConfig},
 };
+use sqlx::Executor;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
@@ -123,6 +124,23 @@ async fn a_migration_that_fails_stops_the_start() {
     let app = start_app(&sim, &world.vars["DATABASE_URL"]).await;
     let error = app.run(std::future::pending()).await.unwrap_err();
     assert!(format!("{error:#}").contains("a migration failed"), "{error:#}");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn readyz_is_503_until_the_schema_is_up_to_date() {
+    let sim = live_sim().await;
+    let world = World::new().await;
+    let mut migrating = world.db.begin().await.unwrap();
+    migrating.execute("lock table _sqlx_migrations").await.unwrap();
+    let app = start_app(&sim, &world.vars["DATABASE_URL"]).await;
+    let readyz = format!("http://{}/readyz", app.addr());
+    let response = reqwest::get(&readyz).await.unwrap();
+    assert_eq!(response.status().as_u16(), 503);
+    assert!(response.text().await.unwrap().contains("migrations have not finished"));
+    migrating.rollback().await.unwrap();
+    until(async || reqwest::get(&readyz).await.unwrap().status().as_u16() == 200).await;
+    app.stop().await;
     world.finish_as_it_is().await;
 }
 

@@ -194,7 +194,7 @@ async fn slow_clients_are_dropped() {
 }
 
 /// Sends `text` and then nothing. Returns what is answered until the server hangs up.
-async fn talk(addr: &str, text: String) -> String {
+pub async fn talk(addr: &str, text: String) -> String {
     let mut connection = TcpStream::connect(addr).await.unwrap();
     connection.write_all(text.as_bytes()).await.unwrap();
     let mut answer = vec![];

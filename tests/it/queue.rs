@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
-    domain::calendar::CalendarId,
+    domain::{budget::CallClass, calendar::CalendarId, event::EventId},
     store::{
         Error,
         queue::{self, Claimed, Key, Request},
     },
 };
+use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
 use crate::world::World;
@@ -183,5 +184,191 @@ async fn concurrent_requests_claims_and_settlements_lose_no_update() {
     let writers = futures_util::future::join_all(writers);
     tokio::join!(writers, reader(), reader());
     assert_eq!(queue.0.query("select count(*) from truth where seen <> written").await, "0");
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn wishes_of_one_commit_for_one_key_are_one_request_with_the_least_hint() {
+    let queue = Queue::new().await;
+    let key = calendar();
+    let wish =
+        |since: Option<&str>, minutes| Request { key, since: since.map(time), deadline: queue.0.in_minutes(minutes) };
+    let wishes = [wish(Some("2026-01-20T08:00:00Z"), 3), wish(Some("2026-01-20T07:00:00Z"), 1), wish(None, 2)];
+    queue::request(&mut queue.0.db.acquire().await.unwrap(), &wishes, queue.0.now()).await.unwrap();
+    let deadline = queue.0.query("select to_json(deadline)#>>'{}' from reconcile_queue where kind = 'calendar'").await;
+    assert_eq!(time(&deadline), queue.0.in_minutes(1));
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!(claimed.since, Some(time("2026-01-20T07:00:00Z")));
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn the_deadline_of_an_event_follows_its_start_and_that_of_a_calendar_only_gets_nearer() {
+    let queue = Queue::new().await;
+    let event = Key::Event(EventId(Uuid::new_v4()));
+    for (key, expected) in [(event, [60, 30, 90]), (calendar(), [60, 30, 30])] {
+        for (minutes, expected) in [60, 30, 90].into_iter().zip(expected) {
+            let wish = Request { key, since: None, deadline: queue.0.in_minutes(minutes) };
+            queue::request(&mut queue.0.db.acquire().await.unwrap(), &[wish], queue.0.now()).await.unwrap();
+            let deadline =
+                format!("select to_json(deadline)#>>'{{}}' from reconcile_queue where kind = '{}'", key.kind());
+            assert_eq!(time(&queue.0.query(&deadline).await), queue.0.in_minutes(expected), "{key:?}");
+        }
+        let claimed = queue.claim().await.unwrap();
+        queue.settle(&claimed).await.unwrap();
+    }
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_key_that_fails_is_heard_at_once_and_forgives_no_attempt() {
+    let queue = Queue::new().await;
+    let key = calendar();
+    queue.request(key, None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed").await.unwrap();
+    assert!(queue.claim().await.is_none());
+    assert_eq!(queue.0.query("select last_error from reconcile_queue where kind = 'calendar'").await, "failed");
+    queue.request(key, None).await;
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!(claimed.attempt, 1);
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_comes_back_starts_anew_and_at_once_if_it_was_requested_meanwhile() {
+    let queue = Queue::new().await;
+    let key = calendar();
+    queue.request(key, Some("2026-01-20T08:00:00Z")).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::save_progress(&queue.0.db, &claimed, &1.into()).await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed").await.unwrap();
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!((claimed.attempt, claimed.progress.clone()), (1, Some(1.into())));
+    queue::come_back(&queue.0.db, &claimed, queue.0.in_minutes(1), queue.0.now()).await.unwrap();
+    assert!(queue.claim().await.is_none());
+    queue.0.advance(TimeDelta::minutes(1));
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!((claimed.attempt, &claimed.progress, claimed.since), (0, &None, None));
+
+    queue.request(key, None).await;
+    queue::come_back(&queue.0.db, &claimed, queue.0.in_minutes(1), queue.0.now()).await.unwrap();
+    let claimed = queue.claim().await.unwrap();
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_lost_its_lease_ends_nothing() {
+    let queue = Queue::new().await;
+    let (key, now) = (calendar(), queue.0.now());
+    queue.request(key, None).await;
+    let lost = queue.claim().await.unwrap();
+    queue.0.advance(TimeDelta::seconds(91)); // its lease runs out
+    let claimed = queue.claim().await.unwrap();
+    let row = "select to_json(queue) from reconcile_queue as queue where kind = 'calendar'";
+    let before = queue.0.query(row).await;
+    let db = &queue.0.db;
+    let ends = [
+        queue.settle(&lost).await,
+        queue::come_back(db, &lost, now, now).await,
+        queue::retry(db, &lost, now, "failed").await,
+        queue::put_off(db, &lost, now, None).await,
+        queue::park(db, &lost, "failed", now).await,
+        queue::save_progress(db, &lost, &1.into()).await,
+    ];
+    for end in ends {
+        assert!(matches!(end, Err(Error::LeaseLost)), "{end:?}");
+    }
+    assert_eq!(queue.0.query(row).await, before);
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn keys_are_counted_by_what_they_wait_for() {
+    let queue = Queue::new().await;
+    let keys: Vec<Claimed> = {
+        for _ in 0..4 {
+            queue.request(calendar(), None).await;
+        }
+        queue::claim(&queue.0.db, 4, &[], queue.0.now(), LEASE).await.unwrap()
+    };
+    queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
+    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List)).await.unwrap();
+    queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed").await.unwrap();
+    queue.request(calendar(), None).await;
+    queue.0.advance(TimeDelta::seconds(7));
+    let mut depths = queue::depths(&queue.0.db, queue.0.now()).await.unwrap();
+    depths.retain(|depth| depth.kind == "calendar");
+    depths.sort_by(|a, b| a.state.cmp(&b.state));
+    let states: Vec<_> = depths.iter().map(|depth| (depth.state.as_str(), depth.keys, depth.oldest_secs)).collect();
+    assert_eq!(states, ["budget", "due", "later", "leased", "parked"].map(|state| (state, 1, 7.0)));
+    queue.0.execute("delete from reconcile_queue where kind = 'calendar'").await;
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_makes_keys_due_is_told() {
+    let queue = Queue::new().await;
+    let mut listener = PgListener::connect_with(&queue.0.db).await.unwrap();
+    listener.listen(queue::CHANNEL).await.unwrap();
+    let mut tx = queue.0.db.begin().await.unwrap();
+    let key = calendar();
+    queue::request(&mut tx, &[Request { key, since: None, deadline: queue.0.now() }], queue.0.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), listener.recv()).await.expect("nobody was told").unwrap();
+    drop(listener);
+    let claimed = queue.claim().await.unwrap();
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_another_is_about_to_claim_is_passed_over() {
+    let queue = Queue::new().await;
+    queue.request(calendar(), None).await;
+    let mut tx = queue.0.db.begin().await.unwrap();
+    let first = queue::claim(&mut *tx, 10, &[], queue.0.now(), LEASE).await.unwrap();
+    let second = tokio::time::timeout(Duration::from_secs(10), queue.claim()).await.expect("it waits for the other");
+    assert!(second.is_none(), "never two turns for one key at once");
+    tx.commit().await.unwrap();
+    queue.settle(&first[0]).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
+    let queue = Queue::new().await;
+    queue.request(calendar(), None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read)).await.unwrap();
+    let claim_without = async |class| queue::claim(&queue.0.db, 1, &[class], queue.0.now(), LEASE).await.unwrap().pop();
+    assert!(claim_without(CallClass::Read).await.is_none());
+    let claimed = claim_without(CallClass::List).await.unwrap();
+    assert_eq!(claimed.attempt, 0);
+    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed for another reason").await.unwrap();
+    let claimed = claim_without(CallClass::Read).await.unwrap();
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
+    let queue = Queue::new().await;
+    let [parked, waiting] = [(); 2].map(|()| Key::Event(EventId(Uuid::new_v4())));
+    queue.request(parked, None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::park(&queue.0.db, &claimed, "for good", queue.0.now()).await.unwrap();
+    queue.request(waiting, None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed").await.unwrap();
+    assert_eq!(queue::wake_parked_events(&queue.0.db, queue.0.now()).await.unwrap(), 1);
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!((claimed.key, claimed.attempt), (parked, 0));
+    queue.settle(&claimed).await.unwrap();
+    queue.0.advance(TimeDelta::minutes(5));
     queue.0.finish().await;
 }

@@ -225,3 +225,53 @@ async fn a_refusal_tells_the_reason_and_no_secret() {
     assert_eq!(text, r#"{"error":"not proven: the signature is not of this body and a configured secret"}"#);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_signature_of_one_family_does_not_vouch_for_the_other() {
+    let world = World::new().await;
+    let body = update();
+    let yesterday = world.now() - TimeDelta::days(1);
+    for (recorded, made_up) in [("svix", "webhook"), ("webhook", "svix")] {
+        // Recorded yesterday, and sent again beside headers of now that anybody can make.
+        let mut post = Post::signed_with(sim::DEFAULT_SECRET, recorded, "msg_1", yesterday, &body);
+        post.headers.extend(Post::signed_with(OTHER_SECRET, made_up, "msg_1", world.now(), &body).headers);
+        assert_eq!(post.status(&world).await, 401, "{recorded} recorded");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_body_of_a_sender_without_proof_is_not_read() {
+    let world = World::new().await;
+    let too_large = "x".repeat(64 * 1024 + 1);
+    assert_eq!(Post::unsigned("", &too_large).status(&world).await, 401);
+    assert_eq!(Post::unsigned("?token=wrong", &too_large).status(&world).await, 413, "it was read so far");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_empty_or_longer_than_256_characters_is_not_taken() {
+    let world = World::new().await;
+    let [none, longest, longer] = [0, 256, 257].map(|length| "x".repeat(length));
+    assert_eq!(Post::signed(&world, &longest, &update()).status(&world).await, 204);
+    for id in [none, longer] {
+        assert_eq!(Post::signed(&world, &id, &update()).status(&world).await, 401);
+        let mut post = Post::signed(&world, &id, &update());
+        post.query = "?token=another-token".into();
+        assert_eq!(post.status(&world).await, 204, "the token proves it");
+    }
+    assert_eq!(world.query("select count(*) from deliveries where id like 'direct\\_%'").await, "2");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_delivery_that_a_token_proves_is_known_by_its_id_when_it_comes_again() {
+    let world = World::new().await;
+    for _ in 0..2 {
+        let mut post = Post::signed_with(OTHER_SECRET, "svix", "msg_1", world.now(), &update());
+        post.query = "?token=another-token".into();
+        assert_eq!(post.status(&world).await, 204);
+    }
+    assert_eq!(world.query("select string_agg(id || ' ' || proved_by, ', ') from deliveries").await, "msg_1 token 1");
+    world.finish().await;
+}

@@ -1,7 +1,13 @@
 //! The sweep (number 7 of the main job): P3, when webhooks are lost.
 
-use chrono::TimeDelta;
-use rollcall::sim::{Endpoint, Fault, NewCalendar, NewEvent};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta};
+use rollcall::{
+    sim::{Endpoint, Fault, NewCalendar, NewEvent},
+    store::queue,
+};
+use serde_json::json;
 
 use crate::world::{LINK, World};
 
@@ -97,7 +103,7 @@ async fn a_full_sync_counts_and_repairs_drift() {
     let later = world.sim.create_event(calendar, NewEvent::new("Later", world.in_minutes(60), 30).at(LINK));
     world.settle().await;
     assert_eq!(world.query(&lost).await, "1");
-    assert!(world.logs().contains("drift: a full sync found changes"));
+    assert!(world.logs().contains("drift: a full sync found changes that no webhook told of events=1"));
     world.bot(later);
     world.finish().await;
 }
@@ -127,5 +133,88 @@ async fn full_syncs_are_rare() {
         world.settle().await;
     }
     assert_eq!(fulls(), 1, "after FULL_SYNC_INTERVAL less its spread");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_cannot_be_read_hides_no_other() {
+    let world = World::new().await;
+    let calendar = world.sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let event = world.meeting(calendar);
+    world.sim.lose_pending_webhooks();
+    let page = json!({"next": null, "previous": null, "results": [{"id": "not an id"}, world.sim.calendar(calendar).unwrap()]});
+    world.sim.fail_next(Endpoint::ListCalendars, Fault::Body { status: 200, body: page.to_string() }, 1);
+    world.settle().await;
+    world.bot(event);
+    assert!(world.logs().contains("a calendar in the list cannot be read"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_that_names_itself_as_next_is_not_read_for_ever() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let emails = (0..5).map(|n| format!("person{n}@acme.test"));
+    emails.for_each(|email| _ = world.sim.connect_calendar(NewCalendar::google(&email)));
+    world.sim.lose_pending_webhooks();
+    world.sim.fail_next(Endpoint::ListCalendars, Fault::RepeatPage, 500);
+    world.settle().await;
+    assert!(world.count_calls(Endpoint::ListCalendars) < 10);
+    world.sim.clear_faults();
+    world.restart(&[]).await; // requests it
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from calendars").await, "5");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn full_syncs_are_spread_over_the_calendars() {
+    let world = World::new().await;
+    world.settle().await;
+    let insert = "insert into calendars (id, platform, status, created_at, updated_at, observed_at, cursor, full_synced_at) \
+                  select gen_random_uuid(), 'google_calendar', 'connected', $1, $1, $1, $1, $1 from generate_series(1, 200)";
+    world.execute(&insert.replace("$1", &format!("'{}'", world.now().to_rfc3339()))).await;
+    let spread = TimeDelta::hours(1);
+    let mut db = world.db.acquire().await.unwrap();
+    // Those last read whole an hour, half an hour and not at all after the time by which it should have been.
+    for (minutes, expected) in [(-60, 0..=0), (-30, 50..=150), (1, 200..=200)] {
+        let (full_before, now) = (world.in_minutes(minutes), world.now());
+        queue::request_calendars(&mut db, full_before, spread.to_std().unwrap(), now, now).await.unwrap();
+        let full = world.query("select count(*) from reconcile_queue where since = 'epoch'").await;
+        assert!(expected.contains(&full.parse().unwrap()), "{full} of 200");
+    }
+    drop(db);
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_sweep_during_a_calendars_turn_causes_one_more_turn() {
+    let world = World::new().await;
+    world.calendar("ada@acme.test").await;
+    world.request_sweep().await;
+    world.take_turns_until(Endpoint::ListCalendars).await;
+    let claimed = queue::claim(&world.db, 1, &[], world.now(), Duration::from_secs(90)).await.unwrap().pop().unwrap();
+    world.request_sweep().await;
+    world.take_turns().await;
+    queue::settle(&mut world.db.acquire().await.unwrap(), &claimed, claimed.generation, world.now()).await.unwrap();
+    assert_eq!(world.take_turns().await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_sweep_wakes_a_parked_calendar_anew() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.request_full_sync(calendar).await;
+    let claim = async || queue::claim(&world.db, 1, &[], world.now(), Duration::from_secs(90)).await.unwrap().pop();
+    queue::retry(&world.db, &claim().await.unwrap(), world.now(), "failed").await.unwrap();
+    queue::park(&world.db, &claim().await.unwrap(), "for good", world.now()).await.unwrap();
+    assert!(claim().await.is_none());
+    world.request_sweep().await;
+    world.take_turns_until(Endpoint::ListCalendars).await;
+    let claimed = claim().await.unwrap();
+    assert_eq!((claimed.attempt, claimed.since), (0, Some(DateTime::UNIX_EPOCH)));
+    queue::put_off(&world.db, &claimed, world.now(), None).await.unwrap();
     world.finish().await;
 }

@@ -197,7 +197,8 @@ async fn an_older_version_never_overwrites_a_newer_one() {
 
     world.sim.fail_next(Endpoint::ListEvents, Fault::Stale, 1);
     world.request_full_sync(calendar).await;
-    world.settle().await;
+    // Before any turn of the event, which would mend it.
+    world.take_turns_until(Endpoint::ListEvents).await;
     assert_eq!(world.query("select row_to_json(events) from events").await, mirrored);
     world.finish().await;
 }
@@ -262,6 +263,35 @@ async fn an_event_that_cannot_be_read_hides_no_other_and_is_visible_until_it_is_
 }
 
 #[tokio::test]
+async fn an_unreadable_event_stays_visible_while_others_are_read() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 2);
+    world.sim.override_event_json(events[0], |event| event["start_time"] = Value::Null);
+    world.settle().await;
+    let unreadable = "select string_agg(event_id, ' ') from unreadable_events";
+    assert_eq!(world.query(unreadable).await, events[0].to_string());
+
+    // Incremental lists; in the second it does not stand any more.
+    for _ in 0..2 {
+        world.advance(TimeDelta::minutes(10));
+        world.meeting(calendar);
+        world.settle().await;
+        assert_eq!(world.query(unreadable).await, events[0].to_string());
+    }
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    assert_eq!(world.query(unreadable).await, events[0].to_string());
+
+    world.sim.override_event(events[0], None);
+    world.sim.edit_event(events[0], |event| event.title = "Well again".into());
+    world.settle().await;
+    assert_eq!(world.query(unreadable).await, "null");
+    world.bot(events[0]);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn what_is_odd_but_usable_gets_its_bot() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
@@ -310,6 +340,8 @@ async fn an_event_whose_bots_are_oddly_listed_gets_its_bot() {
 async fn an_event_that_the_database_refuses_hides_no_other() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
+    world.sim.create_event(calendar, NewEvent::new("Lunch", world.in_minutes(60), 30)); // so that there is a cursor
+    world.settle().await;
     let events = create_meetings(&world, calendar, 3);
     world.execute("alter table events add constraint no_poison check (meeting_url not like '%/j/1')").await;
     world.settle().await;
