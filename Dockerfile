@@ -25,7 +25,8 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="rollcall" \
       org.opencontainers.image.description="Receives Recall.ai Calendar V2 webhooks and keeps exactly one bot on every meeting that should have one"
 COPY --from=build /rollcall/target/release/rollcall /rollcall
-USER nonroot
+# The image's user `nonroot`, as a number, which is what Kubernetes goes by to know that it is not root.
+USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # The binary asks itself: there is no curl. Builders of the OCI format leave this out; probe /livez and /readyz there.
