@@ -14,6 +14,7 @@ mod configurations;
 mod demo;
 mod documents;
 mod failures;
+mod histories;
 mod life;
 mod process;
 mod queue;

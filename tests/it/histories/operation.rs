@@ -1,0 +1,323 @@
+//! What can happen in a history. Each operation is a small value that prints as it is written, so that a list of them is both
+//! a report and a test.
+//!
+//! Calendars, events and webhooks are named by number, counted among those that there are when the operation is reached: a
+//! list with some operations left out still means something. An operation that finds nothing to act on does nothing.
+
+use rollcall::sim::{Endpoint, Fault, Knobs};
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Operation {
+    /// Turns one of the simulator's knobs.
+    Turn(Knob),
+    /// The API's limits for the whole history, known to the service; counts wherever it stands.
+    Limit {
+        list: u32,
+        read: u32,
+        bot: u32,
+    },
+
+    /// A person connects a calendar. Few of them share a company.
+    Connect {
+        person: usize,
+        is_outlook: bool,
+    },
+    Disconnect {
+        calendar: usize,
+    },
+    Interrupt {
+        calendar: usize,
+    },
+    Reconnect {
+        calendar: usize,
+    },
+    RemoveCalendar {
+        calendar: usize,
+    },
+    /// A webhook without a cause.
+    Touch {
+        calendar: usize,
+    },
+
+    /// Starts are rounded to quarters of an hour, so that meetings collide.
+    Create {
+        calendar: usize,
+        in_minutes: i64,
+        minutes: i64,
+        link: Option<usize>,
+    },
+    CreateMany {
+        calendar: usize,
+        count: usize,
+        in_minutes: i64,
+    },
+    /// The same meeting on the first `calendars` calendars.
+    Meet {
+        calendars: usize,
+        in_minutes: i64,
+        minutes: i64,
+        link: usize,
+    },
+    Move {
+        event: usize,
+        in_minutes: i64,
+    },
+    Prolong {
+        event: usize,
+        minutes: i64,
+    },
+    Relink {
+        event: usize,
+        link: Option<usize>,
+    },
+    Invite {
+        event: usize,
+        guests: usize,
+    },
+    Cancel {
+        event: usize,
+    },
+    Delete {
+        event: usize,
+    },
+    Restore {
+        event: usize,
+    },
+    Transfer {
+        event: usize,
+        calendar: usize,
+    },
+    Kick {
+        event: usize,
+    },
+
+    /// Posts what is due, or one of what is due.
+    Deliver,
+    DeliverOne {
+        webhook: usize,
+    },
+    Lose,
+    LoseOne {
+        webhook: usize,
+    },
+    /// Sends one again that was sent, or lost.
+    Repeat {
+        webhook: usize,
+    },
+    Reverse,
+    /// The next webhooks are sent so much later.
+    Delay {
+        count: usize,
+        minutes: i64,
+    },
+
+    Advance {
+        minutes: i64,
+    },
+    AdvanceSeconds {
+        seconds: i64,
+    },
+
+    /// One turn after the other, while keys are due.
+    Turns {
+        replica: usize,
+        count: usize,
+    },
+    /// Each replica takes a turn, both at once.
+    Together {
+        count: usize,
+    },
+    /// The process dies in the middle of a turn: its future is polled so many times, and dropped.
+    Kill {
+        replica: usize,
+        polls: usize,
+    },
+    /// A turn begins, and hangs in its next call, before that acts or after. Time may pass, and its lease may end.
+    HangIn {
+        replica: usize,
+        after_acting: bool,
+    },
+    /// What hangs goes on.
+    LetGo,
+    /// The process dies whose turn hangs.
+    Abandon,
+    Sweep,
+    Restart {
+        replica: usize,
+        with: Setting,
+    },
+
+    Fail {
+        call: Call,
+        with: Trouble,
+        times: usize,
+    },
+    /// The database can no longer be reached; connections break.
+    DatabaseAway,
+    DatabaseBack,
+    /// All connections to the database break at the n-th message from now: before it arrives, or before its answer does.
+    Cut {
+        messages: usize,
+        after_acting: bool,
+    },
+}
+
+impl Operation {
+    /// Whether it makes something go wrong.
+    pub fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Lose
+                | Self::LoseOne { .. }
+                | Self::Repeat { .. }
+                | Self::Reverse
+                | Self::Delay { .. }
+                | Self::Kill { .. }
+                | Self::HangIn { .. }
+                | Self::Abandon
+                | Self::Fail { .. }
+                | Self::DatabaseAway
+                | Self::Cut { .. }
+        )
+    }
+}
+
+/// A knob of the simulator; see [`Knobs`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Knob {
+    PageSize(usize),
+    Descending,
+    NewBotId,
+    SyncOnBotChange,
+    MoveBots,
+    BotStartIsEventStart,
+    ShareBotsInCall,
+    RefuseDeleteOnDeleted,
+    StrictSlash,
+    WebhooksPerChange(u32),
+    ConnectDelaySecs(i64),
+    RevocationLagSecs(i64),
+    PoolEmptyPercent(u8),
+}
+
+impl Knob {
+    pub fn turn(self, knobs: &mut Knobs) {
+        match self {
+            Self::PageSize(rows) => knobs.page_size = rows,
+            Self::Descending => knobs.descending = true,
+            Self::NewBotId => knobs.new_bot_id = true,
+            Self::SyncOnBotChange => knobs.sync_on_bot_change = true,
+            Self::MoveBots => knobs.move_bots = true,
+            Self::BotStartIsEventStart => knobs.bot_start_is_event_start = true,
+            Self::ShareBotsInCall => knobs.share_bots_in_call = true,
+            Self::RefuseDeleteOnDeleted => knobs.refuse_delete_on_deleted = true,
+            Self::StrictSlash => knobs.strict_trailing_slash = true,
+            Self::WebhooksPerChange(count) => knobs.webhooks_per_change = count,
+            Self::ConnectDelaySecs(secs) => knobs.connect_delay_secs = secs,
+            Self::RevocationLagSecs(secs) => knobs.revocation_lag_secs = secs,
+            Self::PoolEmptyPercent(percent) => knobs.pool_empty = f64::from(percent) / 100.0,
+        }
+    }
+}
+
+/// What a restart changes in the configuration of a replica; `Same` is what a crash loop does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Setting {
+    Same,
+    RecordAll,
+    RecordNone,
+    BotNamed(u8),
+    BotPerMeeting,
+    BotPerCompany,
+    BotPerEvent,
+}
+
+impl Setting {
+    /// The environment variable, and its value.
+    pub fn variable(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Same => None,
+            Self::RecordAll => Some(("RECORD_WHEN", "all".into())),
+            Self::RecordNone => Some(("RECORD_WHEN", "none".into())),
+            Self::BotNamed(name) => Some(("BOT_CONFIG", format!(r#"{{"bot_name":"Bot {name}"}}"#))),
+            Self::BotPerMeeting => Some(("DEDUPLICATION", "meeting".into())),
+            Self::BotPerCompany => Some(("DEDUPLICATION", "company".into())),
+            Self::BotPerEvent => Some(("DEDUPLICATION", "event".into())),
+        }
+    }
+}
+
+/// The calls that the service makes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Call {
+    Calendars,
+    Calendar,
+    Events,
+    Event,
+    Schedule,
+    Unschedule,
+    Whichever,
+}
+
+impl Call {
+    pub const ALL: [Self; 7] =
+        [Self::Calendars, Self::Calendar, Self::Events, Self::Event, Self::Schedule, Self::Unschedule, Self::Whichever];
+
+    pub fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Calendars => Endpoint::ListCalendars,
+            Self::Calendar => Endpoint::RetrieveCalendar,
+            Self::Events => Endpoint::ListEvents,
+            Self::Event => Endpoint::RetrieveEvent,
+            Self::Schedule => Endpoint::ScheduleBot,
+            Self::Unschedule => Endpoint::DeleteBot,
+            Self::Whichever => Endpoint::Any,
+        }
+    }
+}
+
+/// What goes wrong with a call; see [`Fault`]. What hangs is an operation of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trouble {
+    Answers(u16),
+    AsksToWait(u16, u64),
+    /// 200 with something else than was asked for.
+    Nonsense,
+    /// 400 that no repetition will mend.
+    Invalid,
+    /// 400 "has ended", though it has not.
+    SaysEnded,
+    Refused,
+    AnswerLost,
+    AnswerCut,
+    OtherShape,
+    PageAgain,
+    PageShort,
+    Stale,
+    NextElsewhere,
+}
+
+impl Trouble {
+    pub fn fault(self) -> Fault {
+        let body = |status, body: &str| Fault::Body { status, body: body.to_owned() };
+        match self {
+            Self::Answers(status) => Fault::Status(status),
+            Self::AsksToWait(status, secs) => Fault::RetryAfter { status, secs },
+            Self::Nonsense => body(200, r#"{"next":7,"results":{}}"#),
+            Self::Invalid => body(400, r#"{"bot_config":["Not valid."]}"#),
+            Self::SaysEnded => body(
+                400,
+                r#"{"code":"invalid_request_data","errors":{"non_field_errors":["Cannot schedule bot as calendar event has ended."]}}"#,
+            ),
+            Self::Refused => Fault::Drop,
+            Self::AnswerLost => Fault::LoseAnswer,
+            Self::AnswerCut => Fault::Truncate,
+            Self::OtherShape => Fault::WrongShape,
+            Self::PageAgain => Fault::RepeatPage,
+            Self::PageShort => Fault::ShiftPage,
+            Self::Stale => Fault::Stale,
+            Self::NextElsewhere => Fault::NextElsewhere("https://elsewhere.test".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The oracle: which bots there should be, told from the simulator's calendars and the configuration alone.
+//!
+//! It is written apart from `domain::plan`, from the API's own JSON. The demo has one of its own that knows one configuration
+//! and forgives more: it watches a show, this one judges.
+//!
+//! What no call can mend is forgiven: a bot in a call that no meeting wants any more, and a meeting under way whose bot was
+//! there and is gone. Recall may ignore a new `BOT_CONFIG` in the last ten minutes before a start, so it is not asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use rollcall::{
+    domain::{
+        dedup::Deduplication,
+        policy::{Policy, RecordWhen},
+    },
+    sim::{Bot, BotState, Sim},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Violation;
+
+/// A bot that there should be.
+struct Wanted {
+    start: DateTime<Utc>,
+    meeting_url: String,
+    events: BTreeSet<Uuid>,
+}
+
+/// That the bots of `sim` are those that its calendars and `policy` ask for.
+pub fn check_bots(sim: &Sim, policy: &Policy, had_bot: &BTreeSet<(Uuid, String)>) -> Result<(), Violation> {
+    let now = sim.clock().now();
+    let wanted = wanted_bots(sim, policy, now);
+    let bots = sim.live_bots();
+    for (key, meeting) in &wanted {
+        let of_meeting: Vec<&Bot> = bots.iter().filter(|bot| bot.key == *key).collect();
+        if meeting.start > now {
+            judge_upcoming(key, meeting, &of_meeting, policy, now)?;
+        } else if of_meeting.is_empty() && !meeting.events.iter().any(|event| had_bot.contains(&(*event, key.clone())))
+        {
+            return Err(Violation::new("a meeting under way never had a bot", key.clone()));
+        }
+    }
+    match bots.iter().find(|bot| bot.state == BotState::Scheduled && !wanted.contains_key(&bot.key)) {
+        Some(bot) => Err(Violation::new("a bot is not wanted", format!("{} for {:?}", bot.key, bot.events))),
+        None => Ok(()),
+    }
+}
+
+fn judge_upcoming(
+    key: &str,
+    meeting: &Wanted,
+    bots: &[&Bot],
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Result<(), Violation> {
+    let [bot] = bots else {
+        let rule = if bots.is_empty() { "a meeting has no bot" } else { "a meeting has several bots" };
+        return Err(Violation::new(rule, format!("{key}: {}", bots.len())));
+    };
+    if bot.events != meeting.events {
+        let detail = format!("{key}: {:?} instead of {:?}", bot.events, meeting.events);
+        return Err(Violation::new("a bot is on the wrong events", detail));
+    }
+    if bot.join_at != meeting.start || bot.meeting_url != meeting.meeting_url {
+        return Err(Violation::new("a bot joins elsewhere", format!("{key}: {} {}", bot.join_at, bot.meeting_url)));
+    }
+    let is_too_late = meeting.start - now < TimeDelta::minutes(10);
+    let name = policy.bot_config.get("bot_name").unwrap_or(&Value::Null);
+    if bot.config["bot_name"] != *name && !is_too_late {
+        return Err(Violation::new("a bot has another configuration", format!("{key}: {}", bot.config)));
+    }
+    Ok(())
+}
+
+fn wanted_bots(sim: &Sim, policy: &Policy, now: DateTime<Utc>) -> BTreeMap<String, Wanted> {
+    let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
+    if policy.record_when == RecordWhen::None {
+        return wanted;
+    }
+    for calendar in sim.calendars().into_iter().filter(|calendar| calendar["status"] == "connected") {
+        let id = calendar["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_default();
+        for event in sim.events(id) {
+            let Some((id, meeting)) = read_wanted(&event, now) else { continue };
+            let key = key(policy.deduplication, &calendar, id, &meeting);
+            wanted.entry(key).or_insert(meeting).events.insert(id);
+        }
+    }
+    wanted
+}
+
+fn read_wanted(event: &Value, now: DateTime<Utc>) -> Option<(Uuid, Wanted)> {
+    let raw = &event["raw"];
+    let is_cancelled = raw["status"] == "cancelled" || raw["isCancelled"] == true;
+    let time = |name: &str| event[name].as_str()?.parse::<DateTime<Utc>>().ok();
+    let (start, end) = (time("start_time")?, time("end_time")?);
+    if event["is_deleted"] == true || is_cancelled || start.max(end) <= now {
+        return None;
+    }
+    let meeting_url = event["meeting_url"].as_str()?.to_owned();
+    Some((event["id"].as_str()?.parse().ok()?, Wanted { start, meeting_url, events: BTreeSet::new() }))
+}
+
+fn key(deduplication: Deduplication, calendar: &Value, event: Uuid, meeting: &Wanted) -> String {
+    let start = meeting.start.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let meeting = format!("{start}-{}", meeting.meeting_url);
+    let email = calendar["platform_email"].as_str().unwrap_or_default().to_lowercase();
+    match deduplication {
+        Deduplication::Meeting => meeting,
+        Deduplication::Company => format!("{meeting}-{}", email.split('@').next_back().unwrap_or_default()),
+        Deduplication::Event => format!("{meeting}-{event}"),
+    }
+}

@@ -1,0 +1,191 @@
+//! Plays a history: each operation in turn, with a look at everything that must hold after each, and the ending.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use rollcall::{
+    sim::{Attendee, MessageState, NewCalendar, NewEvent, Response},
+    store::queue::{self, Key, Request},
+};
+use uuid::Uuid;
+
+use super::{
+    Violation,
+    checks::Watch,
+    ending,
+    operation::Operation,
+    stage::{Site, Stage},
+};
+
+/// What the meetings are joined by. It must appear in no log.
+pub const LINKS: [&str; 3] = [
+    "https://meet.google.com/aaa-bbbb-ccc",
+    "https://acme.zoom.us/j/123456789",
+    "https://teams.microsoft.com/l/meetup-join/1",
+];
+
+/// Plays a history to its end, or to the first violation.
+pub async fn play(site: &Site, operations: &[Operation]) -> Result<(), Violation> {
+    let mut stage = Stage::set(site, operations).await;
+    let mut watch = Watch::default();
+    for (number, operation) in operations.iter().enumerate() {
+        let carried_out = stage.carry_out(*operation, &mut watch).await;
+        carried_out.map_err(|violation| violation.at(number, operation))?;
+    }
+    ending::converge(&mut stage, &mut watch).await
+}
+
+impl Stage<'_> {
+    async fn carry_out(&mut self, operation: Operation, watch: &mut Watch) -> Result<(), Violation> {
+        match operation {
+            Operation::Turns { replica, count } => return self.take_turns(replica, count, watch).await,
+            Operation::Together { count } => return self.take_turns_together(count, watch).await,
+            Operation::Kill { replica, polls } => self.kill_in_turn(replica, polls).await,
+            Operation::HangIn { replica, after_acting } => self.hang_in_turn(replica, after_acting, watch).await,
+            Operation::LetGo => self.let_go(watch).await,
+            Operation::Abandon => self.abandon().await,
+            Operation::Restart { replica, with } => self.restart(replica, with).await,
+            Operation::DatabaseBack => {
+                self.site.proxy.open();
+                self.start_waiting().await;
+            }
+            Operation::DatabaseAway => self.site.proxy.close(),
+            Operation::Cut { messages, after_acting } => self.site.proxy.cut_in(messages, after_acting),
+            Operation::Sweep => self.request_sweep().await,
+            Operation::Deliver => _ = self.sim.deliver_due().await,
+            Operation::DeliverOne { webhook } => self.deliver_one(webhook).await,
+            Operation::Fail { call, with, times } => self.sim.fail_next(call.endpoint(), with.fault(), times),
+            Operation::Advance { minutes } => self.advance(TimeDelta::minutes(minutes)),
+            Operation::AdvanceSeconds { seconds } => self.advance(TimeDelta::seconds(seconds)),
+            _ => self.let_people_act(operation),
+        }
+        watch.look(self).await
+    }
+
+    /// What happens at the simulator alone.
+    fn let_people_act(&self, operation: Operation) {
+        let sim = &self.sim;
+        let calendar = |number: usize| nth(&self.calendars(), number);
+        let event = |number: usize| nth(&self.events(), number);
+        match operation {
+            Operation::Turn(knob) => sim.knobs(|knobs| knob.turn(knobs)),
+            Operation::Connect { person, is_outlook } => {
+                let email = ["ada@acme.test", "bob@Acme.test", "eve@other.test", "kim@third.test"][person % 4];
+                let new = if is_outlook { NewCalendar::outlook(email) } else { NewCalendar::google(email) };
+                if self.calendars().len() < 5 {
+                    sim.connect_calendar(new);
+                }
+            }
+            Operation::Disconnect { calendar: number } => on(calendar(number), |id| sim.disconnect_calendar(id)),
+            Operation::Interrupt { calendar: number } => on(calendar(number), |id| sim.interrupt_calendar(id)),
+            Operation::Reconnect { calendar: number } => on(calendar(number), |id| sim.reconnect_calendar(id)),
+            Operation::RemoveCalendar { calendar: number } => on(calendar(number), |id| sim.delete_calendar(id)),
+            Operation::Touch { calendar: number } => on(calendar(number), |id| sim.touch_calendar(id)),
+            Operation::Create { calendar: number, in_minutes, minutes, link } => {
+                let meeting = self.meeting(in_minutes, minutes, link);
+                on(calendar(number), |id| _ = sim.create_event(id, meeting));
+            }
+            Operation::CreateMany { calendar: number, count, in_minutes } => {
+                let meeting = |n: i64| self.meeting(in_minutes + 15 * n, 30, Some(n as usize));
+                on(calendar(number), |id| _ = sim.create_events(id, (0..count as i64).map(meeting).collect()));
+            }
+            Operation::Meet { calendars, in_minutes, minutes, link } => {
+                let invited: Vec<Uuid> = self.calendars().into_iter().take(calendars).collect();
+                sim.same_meeting_on(&invited, &self.meeting(in_minutes, minutes, Some(link)));
+            }
+            Operation::Move { event: number, in_minutes } => {
+                on(event(number), |id| sim.move_event(id, self.quarter_in(in_minutes)));
+            }
+            Operation::Prolong { event: number, minutes } => on(event(number), |id| {
+                sim.edit_event(id, |event| event.end += TimeDelta::minutes(minutes));
+            }),
+            Operation::Relink { event: number, link } => {
+                on(event(number), |id| sim.relink_event(id, link.map(|link| LINKS[link % LINKS.len()])));
+            }
+            Operation::Invite { event: number, guests } => {
+                let guest = |n: usize| Attendee::new(&format!("guest{n}@other.test"), Response::Accepted);
+                on(event(number), |id| sim.edit_attendees(id, (0..guests).map(guest).collect()));
+            }
+            Operation::Cancel { event: number } => on(event(number), |id| sim.cancel_event(id)),
+            Operation::Delete { event: number } => on(event(number), |id| sim.delete_event(id)),
+            Operation::Restore { event: number } => on(event(number), |id| sim.restore_event(id)),
+            Operation::Transfer { event: number, calendar: to } => {
+                on(event(number).zip(calendar(to)), |(id, to)| sim.transfer_event(id, to));
+            }
+            Operation::Kick { event: number } => on(event(number), |id| _ = sim.kick_bot(id)),
+            Operation::Lose => _ = sim.lose_pending_webhooks(),
+            Operation::LoseOne { webhook } => {
+                on(nth(&sim.pending_webhooks(), webhook), |message| _ = sim.lose_webhook(&message.id));
+            }
+            Operation::Repeat { webhook } => {
+                let mut sent = sim.webhooks();
+                sent.retain(|message| matches!(message.state, MessageState::Delivered | MessageState::Lost));
+                on(nth(&sent, webhook), |message| _ = sim.replay_webhook(&message.id));
+            }
+            Operation::Reverse => sim.reverse_pending_webhooks(),
+            Operation::Delay { count, minutes } => sim.delay_next_webhooks(count, TimeDelta::minutes(minutes)),
+            _ => {}
+        }
+    }
+
+    /// The calendars, oldest first.
+    pub fn calendars(&self) -> Vec<Uuid> {
+        let id = |calendar: serde_json::Value| calendar["id"].as_str()?.parse().ok();
+        self.sim.calendars().into_iter().filter_map(id).collect()
+    }
+
+    /// The events that the API shows, deleted ones too, latest start first: what is over is named last.
+    fn events(&self) -> Vec<Uuid> {
+        let shown = self.calendars().into_iter().flat_map(|calendar| self.sim.events(calendar));
+        let start_and_id = |event: serde_json::Value| {
+            Some((event["start_time"].as_str()?.to_owned(), event["id"].as_str()?.parse::<Uuid>().ok()?))
+        };
+        let mut events: Vec<_> = shown.filter_map(start_and_id).collect();
+        events.sort();
+        events.into_iter().rev().map(|(_, id)| id).collect()
+    }
+
+    fn meeting(&self, in_minutes: i64, minutes: i64, link: Option<usize>) -> NewEvent {
+        let mut meeting = NewEvent::new("Weekly sync", self.quarter_in(in_minutes), minutes);
+        meeting.meeting_url = link.map(|link| LINKS[link % LINKS.len()].to_owned());
+        meeting
+    }
+
+    fn quarter_in(&self, minutes: i64) -> DateTime<Utc> {
+        (self.now() + TimeDelta::minutes(minutes)).duration_round(TimeDelta::minutes(15)).unwrap()
+    }
+
+    /// Delivers one of the webhooks that are due, before the others.
+    async fn deliver_one(&self, number: usize) {
+        let mut due = self.sim.pending_webhooks();
+        due.retain(|message| message.due <= self.now());
+        let Some(chosen) = nth(&due, number) else { return };
+        // The others are lost and found again.
+        let others: Vec<&str> = due.iter().map(|message| message.id.as_str()).filter(|id| *id != chosen.id).collect();
+        others.iter().for_each(|id| _ = self.sim.lose_webhook(id));
+        self.sim.deliver_due().await;
+        others.iter().for_each(|id| _ = self.sim.replay_webhook(id));
+    }
+
+    /// Lets time pass, for the service and for Recall.
+    pub fn advance(&self, by: TimeDelta) {
+        self.clock.advance(by);
+        self.sim.clock().advance(by);
+        self.sim.tick();
+    }
+
+    /// Requests the sweep, as the timer does.
+    pub async fn request_sweep(&self) {
+        let mut db = self.site.db.acquire().await.unwrap();
+        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now() };
+        queue::request(&mut db, &[sweep], self.now()).await.unwrap();
+    }
+}
+
+fn nth<T: Clone>(of: &[T], number: usize) -> Option<T> {
+    (!of.is_empty()).then(|| of[number % of.len()].clone())
+}
+
+fn on<T>(found: Option<T>, act: impl FnOnce(T)) {
+    if let Some(found) = found {
+        act(found);
+    }
+}

@@ -1,0 +1,235 @@
+//! Where a history is played. What is dear to make (the database, connections) is kept from one history to the next; the
+//! simulator, the clock and the replicas are made anew.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
+
+use chrono::{DateTime, Utc};
+use rollcall::{
+    app,
+    clock::Clock,
+    config::Config,
+    domain::policy::Policy,
+    http::{Receiver, inbox::Inbox, router, signature::Verifier},
+    recall::Client,
+    reconcile::health::ApiHealth,
+    sim::{self, Limits, Sim, SimClock, SimConfig},
+    store, telemetry,
+    worker::Worker,
+};
+use sqlx::{Executor, PgPool};
+use tokio::task::JoinHandle;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt};
+
+use super::{
+    operation::{Operation, Setting},
+    proxy::Proxy,
+};
+use crate::world::{NOW, create_database, drop_database};
+
+/// What outlives a history.
+pub struct Site {
+    database: String,
+    /// The test's own look at the database.
+    pub db: PgPool,
+    pub proxy: Proxy,
+    pools: [PgPool; 2],
+    logs: Logs,
+    _subscriber: tracing::subscriber::DefaultGuard,
+}
+
+impl Site {
+    /// On the thread whose runtime this is.
+    pub async fn new() -> Self {
+        let logs = Logs::default();
+        let writer = logs.clone();
+        let subscriber = tracing::subscriber::set_default(
+            tracing_subscriber::registry().with(EnvFilter::new("info,rollcall::sim=off")).with(
+                tracing_subscriber::fmt::layer().with_ansi(false).without_time().with_writer(move || writer.clone()),
+            ),
+        );
+        let (database, url) = create_database().await;
+        let mut through = reqwest::Url::parse(&url).unwrap();
+        let proxy = Proxy::to(&through).await;
+        through.set_host(Some("127.0.0.1")).unwrap();
+        through.set_port(Some(proxy.address.port())).unwrap();
+        let pools = [(); 2].map(|()| store::pool(&String::from(through.clone()).into(), 4).unwrap());
+        let db = store::pool(&url.into(), 2).unwrap();
+        Self { database, db, proxy, pools, logs, _subscriber: subscriber }
+    }
+
+    /// Drops the database.
+    pub async fn remove(self) {
+        for pool in self.pools {
+            pool.close().await;
+        }
+        self.db.close().await;
+        drop_database(&self.database).await;
+    }
+
+    async fn clear(&self) {
+        self.proxy.open();
+        self.logs.0.lock().unwrap().clear();
+        let tables = "deliveries, reconcile_queue, calendars, events, unreadable_events, configurations, decisions, \
+                      api_slots, api_pauses";
+        self.db.execute(sqlx::AssertSqlSafe(format!("truncate {tables} restart identity"))).await.unwrap();
+    }
+
+    /// The lines logged in this history.
+    pub fn logs(&self) -> String {
+        String::from_utf8_lossy(&self.logs.0.lock().unwrap()).into_owned()
+    }
+}
+
+/// Simulator, clock and replicas of one history.
+pub struct Stage<'a> {
+    pub site: &'a Site,
+    pub sim: Sim,
+    pub clock: Clock,
+    pub replicas: [Replica; 2],
+    pub limits: Limits,
+    /// Of the configuration that started last.
+    pub newest: Policy,
+    /// Turns that hang, by replica.
+    pub hung: Vec<JoinHandle<()>>,
+    client: Client,
+    serving: JoinHandle<()>,
+}
+
+/// One process of the service, without its loops.
+pub struct Replica {
+    vars: BTreeMap<&'static str, String>,
+    /// `None` while it waits for the database.
+    pub worker: Option<Worker>,
+}
+
+impl<'a> Stage<'a> {
+    pub async fn set(site: &'a Site, operations: &[Operation]) -> Self {
+        site.clear().await;
+        // Whatever draws at random in the service (jitter) draws the same again.
+        fastrand::seed(1);
+        let (list, read, bot) = limits(operations);
+        let limits = Limits {
+            list_calendars: list,
+            list_events: list,
+            lists_shared: true,
+            others: read,
+            schedule: bot,
+            delete: bot,
+        };
+        let now: DateTime<Utc> = NOW.parse().unwrap();
+        let sim_config = SimConfig { clock: SimClock::manual(now), limits: limits.clone(), ..SimConfig::default() };
+        let sim = Sim::start(sim_config).await.unwrap();
+        sim.knobs(|knobs| knobs.webhook_concurrency = 1);
+        let clock = Clock::manual(now);
+        let vars = BTreeMap::from([
+            ("DATABASE_URL", "postgres://ignored".to_owned()),
+            ("RECALL_API_KEY", sim::DEFAULT_API_KEY.to_owned()),
+            ("RECALL_BASE_URL", sim.base_url()),
+            ("RECALL_WEBHOOK_SECRETS", sim::DEFAULT_SECRET.to_owned()),
+            ("RECALL_LIMITS", format!("list={list},read={read},bot={bot}")),
+        ]);
+        let config = read_config(&vars);
+        let client = Client::new(&config.recall).unwrap();
+        let serving = serve(&config, &site.pools[0], &clock, &sim).await;
+        let replicas = [(); 2].map(|()| Replica { vars: vars.clone(), worker: None });
+        let mut stage =
+            Self { site, sim, clock, replicas, limits, newest: config.policy, hung: vec![], client, serving };
+        stage.restart(0, Setting::Same).await;
+        stage.restart(1, Setting::Same).await;
+        stage
+    }
+
+    /// Ends a replica and starts it again. Without a database it waits, and is started by the next `start_waiting`.
+    pub async fn restart(&mut self, replica: usize, with: Setting) {
+        self.replicas[replica].vars.extend(with.variable());
+        self.replicas[replica].worker = None;
+        self.start_waiting().await;
+    }
+
+    /// Starts the replicas that wait for the database.
+    pub async fn start_waiting(&mut self) {
+        for number in 0..self.replicas.len() {
+            if self.replicas[number].worker.is_some() {
+                continue;
+            }
+            let config = read_config(&self.replicas[number].vars);
+            let db = self.site.pools[number].clone();
+            let Ok(generation) = app::try_prepare_database(&db, &config, &self.clock).await else { continue };
+            self.newest = config.policy.clone();
+            let (api, health) = (self.client.clone(), ApiHealth::default());
+            let reconciler = app::reconciler(config, db, api, health, generation, self.clock.clone());
+            self.replicas[number].worker = Some(Worker::new(reconciler, 1));
+        }
+    }
+
+    /// Restarts each replica with the configuration that started last: a rollout has ended.
+    pub async fn end_rollout(&mut self) {
+        let is_newest =
+            |replica: &Replica| read_config(&replica.vars).policy.fingerprint() == self.newest.fingerprint();
+        let Some(vars) = self.replicas.iter().find(|replica| is_newest(replica)).map(|replica| replica.vars.clone())
+        else {
+            return;
+        };
+        for replica in &mut self.replicas {
+            *replica = Replica { vars: vars.clone(), worker: None };
+        }
+        self.start_waiting().await;
+    }
+
+    /// The present.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        self.serving.abort();
+        self.hung.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn limits(operations: &[Operation]) -> (u32, u32, u32) {
+    let limit = operations.iter().find_map(|operation| match operation {
+        Operation::Limit { list, read, bot } => Some((*list, *read, *bot)),
+        _ => None,
+    });
+    limit.unwrap_or((60, 100, 100))
+}
+
+fn read_config(vars: &BTreeMap<&'static str, String>) -> Config {
+    Config::from_lookup(&|name| vars.get(name).cloned()).unwrap()
+}
+
+async fn serve(config: &Config, db: &PgPool, clock: &Clock, sim: &Sim) -> JoinHandle<()> {
+    let receiver = Receiver {
+        verifier: Arc::new(Verifier::new(&config.webhooks).unwrap()),
+        inbox: Inbox::open(db.clone()).0,
+        db: db.clone(),
+        is_migrated: Arc::new(AtomicBool::new(true)),
+        api_health: ApiHealth::default(),
+        metrics: telemetry::metrics_handle(),
+        clock: clock.clone(),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    sim.set_endpoint(&format!("http://{}/webhooks/recall", listener.local_addr().unwrap()));
+    tokio::spawn(async move { axum::serve(listener, router(receiver)).await.unwrap() })
+}
+
+/// Log lines of one history.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Turns: whole ones, two at once, ones that die in the middle, and ones that hang beyond their lease.
+
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+
+use rollcall::{
+    sim::{Endpoint, Fault},
+    worker::Worker,
+};
+
+use super::{Violation, checks::Watch, operation::Setting, stage::Stage};
+
+impl Stage<'_> {
+    /// Takes up to `count` turns, and looks after each. Returns early when no key is due.
+    pub async fn take_turns(&mut self, replica: usize, count: usize, watch: &mut Watch) -> Result<(), Violation> {
+        for _ in 0..count {
+            let took = take_one_turn(self.replicas[replica].worker.clone()).await;
+            watch.look(self).await?;
+            if !took {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn take_turns_together(&mut self, count: usize, watch: &mut Watch) -> Result<(), Violation> {
+        for _ in 0..count {
+            let [one, two] = [0, 1].map(|replica| take_one_turn(self.replicas[replica].worker.clone()));
+            let took = tokio::join!(one, two);
+            watch.look(self).await?;
+            if took == (false, false) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The process dies in the middle of a turn, if the turn lasts that long, and is started again.
+    pub async fn kill_in_turn(&mut self, replica: usize, polls: usize) {
+        poll_at_most(polls, take_one_turn(self.replicas[replica].worker.clone())).await;
+        self.let_pass().await;
+        self.restart(replica, Setting::Same).await;
+    }
+
+    /// Begins a turn whose next call hangs. What asked for faults is forgotten if the turn makes no call.
+    pub async fn hang_in_turn(&mut self, replica: usize, after_acting: bool, watch: &mut Watch) {
+        let fault = if after_acting { Fault::HangAnswer } else { Fault::Hang };
+        self.sim.clear_faults();
+        self.sim.fail_next(Endpoint::Any, fault, 1);
+        let hanging = self.sim.hanging();
+        let worker = self.replicas[replica].worker.clone();
+        let turn = tokio::spawn(async move { _ = take_one_turn(worker).await });
+        while !turn.is_finished() && self.sim.hanging() == hanging {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        self.sim.clear_faults();
+        if !turn.is_finished() {
+            watch.turn_hangs(&self.sim);
+            self.hung.push(turn);
+        }
+    }
+
+    /// What hangs goes on, and ends.
+    pub async fn let_go(&mut self, watch: &mut Watch) {
+        watch.turns_go_on = true;
+        self.sim.release();
+        for turn in std::mem::take(&mut self.hung) {
+            turn.await.unwrap();
+        }
+        self.let_pass().await;
+    }
+
+    /// The processes die whose turns hang; their calls are under way all the same.
+    pub async fn abandon(&mut self) {
+        self.hung.drain(..).for_each(|turn| turn.abort());
+        self.let_pass().await;
+    }
+
+    /// Lets what is on its way over the network arrive.
+    async fn let_pass(&self) {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Says whether there was one. A replica that cannot reach the database, or is not started, takes none.
+pub async fn take_one_turn(worker: Option<Worker>) -> bool {
+    match worker {
+        Some(worker) => worker.take_one_turn().await.unwrap_or(false),
+        None => false,
+    }
+}
+
+/// Drops the future when it has been polled so many times and is not done.
+async fn poll_at_most<T>(mut polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
