@@ -1,7 +1,5 @@
 //! How a history ends: nothing goes wrong any more, time passes, and everything comes right.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
     domain::calendar::CalendarId,
@@ -15,7 +13,9 @@ use uuid::Uuid;
 use super::{Violation, checks::Watch, oracle, player::LINKS, stage::Stage};
 
 /// Rounds of turns after which a stage that does not come to rest never will.
-const MAX_ROUNDS: usize = 60;
+const MAX_ROUNDS: usize = 300;
+/// How long to wait for what is due and yet cannot be claimed, since its class of calls has no budget.
+const BUDGET_PAUSE: TimeDelta = TimeDelta::seconds(20);
 
 /// Ends the troubles, waits, and looks at what has become of everything.
 pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Violation> {
@@ -60,7 +60,8 @@ impl Stage<'_> {
             }
             match self.next_due().await {
                 None => return Ok(()),
-                Some(due) => self.advance((due - self.now()).max(TimeDelta::seconds(1))),
+                Some(due) if due <= self.now() => self.advance(BUDGET_PAUSE),
+                Some(due) => self.advance(due - self.now()),
             }
         }
         Err(Violation::new("the queue does not come to rest", describe_queue(self).await))
@@ -224,6 +225,5 @@ async fn check_secrets(stage: &Stage<'_>) -> Result<(), Violation> {
     );
     let patterns: Vec<String> = secrets.iter().map(|secret| format!("%{secret}%")).collect();
     let found = rows.bind(patterns).fetch_one(&stage.site.db).await.unwrap();
-    tokio::time::sleep(Duration::ZERO).await;
     if found > 0 { Err(Violation::new("a secret is in a row", found.to_string())) } else { Ok(()) }
 }

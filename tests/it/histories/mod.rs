@@ -22,6 +22,7 @@ mod turns;
 
 use std::{fmt, time::Duration};
 
+use checks::Watch;
 use operation::Operation;
 use soak::{Plan, soak};
 
@@ -52,8 +53,12 @@ impl fmt::Display for Violation {
 
 /// Plays a list of operations, which must hold to all promises.
 async fn survives(operations: &[Operation]) {
+    survives_under(Watch::default(), operations).await;
+}
+
+async fn survives_under(watch: Watch, operations: &[Operation]) {
     let site = stage::Site::new().await;
-    let result = player::play(&site, operations).await;
+    let result = player::play(&site, operations, watch).await;
     if let Err(violation) = &result {
         println!("{}", site.logs());
         panic!("{violation}");
@@ -72,14 +77,14 @@ fn some_histories_break_no_promise() {
     assert_no_violation(&Plan { first_seed: 0, histories: 60, time, workers: 2, is_long: false });
 }
 
-/// `make soak`: as long as `SECONDS` says, from `SEED` on.
+/// `make soak`: as long as `SOAK_SECONDS` says, from `SOAK_SEED` on.
 #[test]
 #[ignore = "takes as long as it is told"]
 fn soak_for_as_long_as_told() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let time = Duration::from_secs(number("SECONDS").unwrap_or(3600));
-    let first_seed = number("SEED").unwrap_or(1_000_000);
-    let histories = number("HISTORIES").unwrap_or(u64::MAX);
-    let workers = number("WORKERS").and_then(|count: u64| count.try_into().ok()).unwrap_or(2);
+    let time = Duration::from_secs(number("SOAK_SECONDS").unwrap_or(3600));
+    let first_seed = number("SOAK_SEED").unwrap_or(1_000_000);
+    let histories = number("SOAK_HISTORIES").unwrap_or(u64::MAX);
+    let workers = number("SOAK_WORKERS").and_then(|count: u64| count.try_into().ok()).unwrap_or(2);
     assert_no_violation(&Plan { first_seed, histories, time, workers, is_long: true });
 }

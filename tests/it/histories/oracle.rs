@@ -29,7 +29,11 @@ struct Wanted {
 }
 
 /// That the bots of `sim` are those that its calendars and `policy` ask for.
-pub fn check_bots(sim: &Sim, policy: &Policy, had_bot: &BTreeSet<(Uuid, String)>) -> Result<(), Violation> {
+pub fn check_bots(
+    sim: &Sim,
+    policy: &Policy,
+    had_bot: &BTreeSet<(Uuid, DateTime<Utc>, String)>,
+) -> Result<(), Violation> {
     let now = sim.clock().now();
     let wanted = wanted_bots(sim, policy, now);
     let bots = sim.live_bots();
@@ -37,8 +41,10 @@ pub fn check_bots(sim: &Sim, policy: &Policy, had_bot: &BTreeSet<(Uuid, String)>
         let of_meeting: Vec<&Bot> = bots.iter().filter(|bot| bot.key == *key).collect();
         if meeting.start > now {
             judge_upcoming(key, meeting, &of_meeting, policy, now)?;
-        } else if of_meeting.is_empty() && !meeting.events.iter().any(|event| had_bot.contains(&(*event, key.clone())))
-        {
+            continue;
+        }
+        let had_bot = |event: &Uuid| had_bot.contains(&(*event, meeting.start, meeting.meeting_url.clone()));
+        if of_meeting.is_empty() && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }
     }

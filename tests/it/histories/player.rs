@@ -23,9 +23,8 @@ pub const LINKS: [&str; 3] = [
 ];
 
 /// Plays a history to its end, or to the first violation.
-pub async fn play(site: &Site, operations: &[Operation]) -> Result<(), Violation> {
+pub async fn play(site: &Site, operations: &[Operation], mut watch: Watch) -> Result<(), Violation> {
     let mut stage = Stage::set(site, operations).await;
-    let mut watch = Watch::default();
     for (number, operation) in operations.iter().enumerate() {
         let carried_out = stage.carry_out(*operation, &mut watch).await;
         carried_out.map_err(|violation| violation.at(number, operation))?;

@@ -58,6 +58,11 @@ impl Proxy {
         self.state.end_all();
     }
 
+    /// Whether nobody gets through.
+    pub fn is_closed(&self) -> bool {
+        self.state.is_closed.load(Ordering::SeqCst)
+    }
+
     /// Lets everybody through again, and takes back a cut that has not happened.
     pub fn open(&self) {
         self.state.cut_in.store(0, Ordering::SeqCst);

@@ -30,6 +30,9 @@ use super::{
 };
 use crate::world::{NOW, create_database, drop_database};
 
+/// After these, a pool has thrown away the connections that broke.
+const PREPARE_ATTEMPTS: usize = 10;
+
 /// What outlives a history.
 pub struct Site {
     database: String,
@@ -158,12 +161,24 @@ impl<'a> Stage<'a> {
             }
             let config = read_config(&self.replicas[number].vars);
             let db = self.site.pools[number].clone();
-            let Ok(generation) = app::try_prepare_database(&db, &config, &self.clock).await else { continue };
+            let Some(generation) = self.prepare_database(&db, &config).await else { continue };
             self.newest = config.policy.clone();
             let (api, health) = (self.client.clone(), ApiHealth::default());
             let reconciler = app::reconciler(config, db, api, health, generation, self.clock.clone());
             self.replicas[number].worker = Some(Worker::new(reconciler, 1));
         }
+    }
+
+    /// As a process does that starts, but does not wait for a database that stays away.
+    async fn prepare_database(&self, db: &PgPool, config: &Config) -> Option<i64> {
+        for _ in 0..PREPARE_ATTEMPTS {
+            match app::try_prepare_database(db, config, &self.clock).await {
+                Ok(generation) => return Some(generation),
+                Err(_) if self.site.proxy.is_closed() => return None,
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     /// Restarts each replica with the configuration that started last: a rollout has ended.
