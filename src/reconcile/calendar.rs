@@ -28,6 +28,9 @@ use crate::{
 const OVERLAP: TimeDelta = TimeDelta::minutes(2);
 /// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
 const MAX_PAGES: u32 = 400;
+/// A list call is paid before the retrieval that precedes it. If that took longer, the payment is of another minute than the
+/// call, and it is paid again. Within the margin that the budget's window has.
+const PAYMENT_LASTS: TimeDelta = TimeDelta::seconds(1);
 /// Pages of one turn, after which others have theirs, and well within the time that a turn may take.
 const MAX_PAGES_PER_TURN: u32 = 10;
 
@@ -95,6 +98,9 @@ impl Reconciler {
         tracing::info!(status = calendar.status.as_str(), "calendar read");
         if !is_connected {
             return Ok(None);
+        }
+        if self.clock.now() - sent_at > PAYMENT_LASTS {
+            self.spend(CallClass::List).await?;
         }
         let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_renamed);
         Ok(Some(Run {
