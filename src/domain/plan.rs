@@ -167,11 +167,17 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
 }
 
 fn plan_wanted(situation: &Situation, calendar: &Calendar, meeting_url: &str) -> Plan {
-    let key = situation.policy.deduplication.key(situation.event, calendar, meeting_url);
-    let needed = match situation.event.bots.iter().find(|bot| bot.deduplication_key == key) {
-        Some(bot) if situation.event.start_time <= situation.now || !bot.is_future(situation.now) => {
-            return Plan::Keep(Kept::InMeeting);
-        }
+    let (event, now) = (situation.event, situation.now);
+    let key = situation.policy.deduplication.key(event, calendar, meeting_url);
+    // Under whichever key it was scheduled: DEDUPLICATION may have changed since.
+    let has_joined = event.bots.iter().any(|bot| {
+        !bot.is_future(now) && bot.start_time == event.start_time && bot.meeting_url.as_deref() == Some(meeting_url)
+    });
+    if has_joined {
+        return Plan::Keep(Kept::InMeeting);
+    }
+    let needed = match event.bots.iter().find(|bot| bot.deduplication_key == key) {
+        Some(bot) if event.start_time <= now || !bot.is_future(now) => return Plan::Keep(Kept::InMeeting),
         Some(_) => match reconfiguration(situation, &key) {
             Ok(needed) => needed,
             Err(kept) => return Plan::Keep(kept),

@@ -2,7 +2,7 @@
 
 use super::{
     checks::Watch,
-    operation::{Operation::*},
+    operation::{Operation::*, Setting::*},
     survives, survives_under,
 };
 
@@ -20,6 +20,21 @@ async fn a_list_call_is_paid_when_it_is_made() {
         Together { count: 4 },
     ])
     .await;
+}
+
+/// The bot that was in the call had another key, and so was not taken for the meeting's own.
+#[tokio::test]
+async fn a_changed_deduplication_sends_no_second_bot_to_a_meeting_under_way() {
+    for with in [BotPerCompany, BotPerEvent] {
+        survives(&[
+            Connect { person: 0, is_outlook: false },
+            Create { calendar: 0, in_minutes: -15, minutes: 60, link: Some(0) },
+            Deliver,
+            Turns { replica: 0, count: 20 },
+            Restart { replica: 0, with },
+        ])
+        .await;
+    }
 }
 
 /// Each copy's turn sends a bot, since keys do not join bots that are in a call.
