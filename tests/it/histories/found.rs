@@ -2,7 +2,7 @@
 
 use super::{
     checks::Watch,
-    operation::{Operation::*, Setting::*},
+    operation::{Knob::*, Operation::*, Setting::*},
     survives, survives_under,
 };
 
@@ -35,6 +35,21 @@ async fn a_changed_deduplication_sends_no_second_bot_to_a_meeting_under_way() {
         ])
         .await;
     }
+}
+
+/// The simulator took a shared bot along with one of its events, away from the others.
+#[tokio::test]
+async fn a_shared_bot_stays_where_its_other_events_are() {
+    survives(&[
+        Turn(MoveBots),
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        Meet { calendars: 2, in_minutes: 1440, minutes: 180, link: 2 },
+        Deliver,
+        Turns { replica: 1, count: 20 },
+        Move { event: 0, in_minutes: -30 },
+    ])
+    .await;
 }
 
 /// Each copy's turn sends a bot, since keys do not join bots that are in a call.

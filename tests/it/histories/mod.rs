@@ -32,15 +32,18 @@ pub struct Violation {
     /// The same for the same kind of violation.
     rule: &'static str,
     detail: String,
+    /// After so many operations; `None`: at the end.
+    operations: Option<usize>,
 }
 
 impl Violation {
     fn new(rule: &'static str, detail: impl Into<String>) -> Self {
-        Self { rule, detail: detail.into() }
+        Self { rule, detail: detail.into(), operations: None }
     }
 
     fn at(mut self, number: usize, operation: &Operation) -> Self {
         self.detail += &format!(" (after operation {number}, {operation:?})");
+        self.operations = Some(number + 1);
         self
     }
 }
