@@ -31,6 +31,8 @@ pub struct Watch {
     /// Turns that hung go on now, with what they knew then.
     pub turns_go_on: bool,
     pub bot_calls: usize,
+    /// Something failed that may leave what only a full sync finds.
+    pub needs_full_sync: bool,
 }
 
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::{
     checks::Watch,
-    operation::{Knob::*, Operation::*, Setting::*},
+    operation::{Call::*, Knob::*, Operation::*, Setting::*, Trouble::*},
     survives, survives_under,
 };
 
@@ -48,6 +48,19 @@ async fn a_shared_bot_stays_where_its_other_events_are() {
         Deliver,
         Turns { replica: 1, count: 20 },
         Move { event: 0, in_minutes: -30 },
+    ])
+    .await;
+}
+
+/// The answer to Schedule Bot was older than what was known, and was planned with.
+#[tokio::test]
+async fn a_stale_answer_sends_no_second_bot() {
+    survives(&[
+        Connect { person: 2, is_outlook: false },
+        Create { calendar: 0, in_minutes: 5, minutes: 30, link: Some(0) },
+        Fail { call: Schedule, with: Stale, times: 2 },
+        Relink { event: 0, link: Some(1) },
+        Turns { replica: 1, count: 20 },
     ])
     .await;
 }

@@ -73,9 +73,12 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
     history
 }
 
+/// How often, and what.
+type Kind = (u32, fn(&mut Rng) -> Operation);
+
 fn operation(rng: &mut Rng, trouble: u32) -> Operation {
     let fault = 3 * trouble;
-    let kinds: [(u32, fn(&mut Rng) -> Operation); 9] = [
+    let kinds: [Kind; 9] = [
         (22, people),
         (8, |rng| Operation::Advance { minutes: *rng.choice(&[1, 2, 5, 10, 16, 30, 60, 240, 1440, 4320]).unwrap() }),
         (2, |rng| Operation::AdvanceSeconds { seconds: rng.i64(1..120) }),
