@@ -70,7 +70,7 @@ impl Reconciler {
         let requested =
             queue::request_calendars(&mut tx, full_before, self.full_sync_interval / 4, now + interval, now).await?;
         let undecided = queue::request_undecided(&mut tx, self.configuration, now).await?;
-        let woken = queue::wake_parked_events(&mut *tx, now).await?;
+        let woken = queue::wake_parked(&mut *tx, now).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(

@@ -65,6 +65,24 @@ async fn a_stale_answer_sends_no_second_bot() {
     .await;
 }
 
+/// The sweep woke connected calendars only, so that one which the API refused for good while disconnected stayed parked.
+#[tokio::test]
+async fn a_parked_calendar_that_is_not_connected_is_woken_by_a_sweep() {
+    survives(&[
+        Connect { person: 0, is_outlook: true },
+        Deliver,
+        Turns { replica: 0, count: 20 },
+        Interrupt { calendar: 0 },
+        Deliver,
+        Turns { replica: 0, count: 20 },
+        Touch { calendar: 0 },
+        Deliver,
+        Fail { call: Calendar, with: Invalid, times: 1 },
+        Turns { replica: 0, count: 1 },
+    ])
+    .await;
+}
+
 /// Each copy's turn sends a bot, since keys do not join bots that are in a call.
 #[tokio::test]
 #[ignore = "not mended yet: copies of a meeting that are first seen after its start get a bot each"]
