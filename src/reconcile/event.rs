@@ -43,6 +43,17 @@ struct Known {
     is_covered: bool,
 }
 
+impl Known {
+    /// The event as an answer shows it. Where that is an older version than is known, only its bots are news: planned with
+    /// the rest of it, a bot would follow a link or a time that the event has no longer, into a call that has begun.
+    fn newest(&self, answer: Event) -> Event {
+        if answer.updated_at >= self.event.updated_at {
+            return answer;
+        }
+        Event { bots: answer.bots, fingerprint: None, ..self.event.clone() }
+    }
+}
+
 impl Reconciler {
     pub(super) async fn reconcile_event(&self, id: EventId, claimed: &Claimed) -> Result<Outcome, Error> {
         let settled = Outcome::Settled { generation: claimed.generation };
@@ -122,6 +133,7 @@ impl Reconciler {
         let sent_at = self.clock.now();
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(known.event.id)).await {
             Ok(event) => {
+                let event = known.newest(event);
                 events::mirror(&self.db, std::slice::from_ref(&event), sent_at).await?;
                 known.event = event;
             }
@@ -163,6 +175,7 @@ impl Reconciler {
         scheduled: Option<Scheduled>,
     ) -> Result<(), Error> {
         let received_at = self.clock.now();
+        let answer = known.newest(answer);
         let mut tx = self.db.begin().await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
         let (id, version) = (answer.id, answer.updated_at);

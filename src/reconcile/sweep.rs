@@ -77,7 +77,7 @@ impl Reconciler {
         let requested =
             queue::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
         let undecided = queue::request_undecided(&mut db, self.configuration, now).await?;
-        let woken = queue::wake_parked_events(&mut *db, now).await?;
+        let woken = queue::wake_parked(&mut *db, now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

@@ -508,20 +508,20 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
     Ok(requested.rows_affected())
 }
 
-/// Wakes the events that are parked, so that what was mended outside is noticed, and what is over leaves the queue. Returns
-/// how many.
+/// Wakes what is parked, so that what was mended outside is noticed, and what is over leaves the queue: events, and calendars
+/// that are not connected too, for which a sweep requests nothing else. Returns how many.
 ///
 /// # Errors
 /// The database's.
-pub async fn wake_parked_events(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<u64, Error> {
+pub async fn wake_parked(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<u64, Error> {
     let woken = sqlx::query!(
         "update reconcile_queue as queue set
              generation = nextval('reconcile_generation'), attempt = 0, due_at = $1
          from (
              -- Locked in the order in which requests lock, so that the two cannot deadlock.
              select kind, key from reconcile_queue
-             where kind = 'event' and due_at = 'infinity'
-             order by key
+             where kind <> 'sweep' and due_at = 'infinity'
+             order by kind, key
              for update
          ) as parked
          where queue.kind = parked.kind and queue.key = parked.key",

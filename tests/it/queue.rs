@@ -365,7 +365,7 @@ async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
     queue.request(waiting, None).await;
     let claimed = queue.claim().await.unwrap();
     queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed").await.unwrap();
-    assert_eq!(queue::wake_parked_events(&queue.0.db, queue.0.now()).await.unwrap(), 1);
+    assert_eq!(queue::wake_parked(&queue.0.db, queue.0.now()).await.unwrap(), 1);
     let claimed = queue.claim().await.unwrap();
     assert_eq!((claimed.key, claimed.attempt), (parked, 0));
     queue.settle(&claimed).await.unwrap();

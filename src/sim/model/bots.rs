@@ -142,7 +142,8 @@ impl Workspace {
         }
     }
 
-    /// The knob under which a scheduled bot follows its moved event, keeping its key.
+    /// The knob under which a scheduled bot follows its moved event, keeping its key. One that is shared stays with the other
+    /// events \[U\], as it does when one of them is scheduled anew.
     pub(super) fn move_bot(&mut self, event: Uuid) {
         let Some(id) = self.scheduled_bot_of(event).filter(|_| self.knobs.move_bots) else {
             return;
@@ -150,7 +151,7 @@ impl Workspace {
         let Some(row) = self.events.get(&event).and_then(|event| event.row.as_ref()) else {
             return;
         };
-        let Some(bot) = self.bots.get_mut(&id) else {
+        let Some(bot) = self.bots.get_mut(&id).filter(|bot| bot.events.len() == 1) else {
             return;
         };
         // What the configuration fixed stays fixed.

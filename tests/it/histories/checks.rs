@@ -2,7 +2,8 @@
 //!
 //! Two live bots may be right, in two cases that no call of the calendar API can mend. A meeting that moves while its bot is
 //! in the call leaves that bot there, and gets another for its new time ("perpetual events"); so an event's live bots are
-//! compared by start and link, not counted. And a Schedule Bot that is under way for longer than a lease, and acts after the
+//! compared by start and link, not counted; and a key's by start, since a bot that is asked for with the key of a start that
+//! has just changed joins at the new one. And a Schedule Bot that is under way for longer than a lease, and acts after the
 //! start, acts in vain for whoever took over: keys of such calls are left out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +32,8 @@ pub struct Watch {
     /// Turns that hung go on now, with what they knew then.
     pub turns_go_on: bool,
     pub bot_calls: usize,
+    /// Something failed that may leave what only a full sync finds.
+    pub needs_full_sync: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -119,14 +122,14 @@ impl Watch {
 
     /// P4.
     fn look_at_bots(&mut self, bots: &[Bot]) -> Result<(), Violation> {
-        let mut by_key: BTreeMap<&str, Vec<&Bot>> = BTreeMap::new();
+        let mut by_key: BTreeMap<(&str, DateTime<Utc>), Vec<&Bot>> = BTreeMap::new();
         let mut by_meeting: BTreeMap<(Uuid, DateTime<Utc>, &str), Vec<&Bot>> = BTreeMap::new();
         for bot in bots {
             self.had_bot.extend(bot.events.iter().map(|event| (*event, bot.join_at, bot.meeting_url.clone())));
             if !bot.is_live() || self.late_keys.contains(&bot.key) {
                 continue;
             }
-            by_key.entry(&bot.key).or_default().push(bot);
+            by_key.entry((&bot.key, bot.join_at)).or_default().push(bot);
             for event in &bot.events {
                 by_meeting.entry((*event, bot.join_at, &bot.meeting_url)).or_default().push(bot);
             }

@@ -166,14 +166,18 @@ pub enum Operation {
 impl Operation {
     /// Whether it makes something go wrong.
     pub fn is_fault(self) -> bool {
+        let harms_webhooks = matches!(
+            self,
+            Self::Lose | Self::LoseOne { .. } | Self::Repeat { .. } | Self::Reverse | Self::Delay { .. }
+        );
+        harms_webhooks || self.is_failure()
+    }
+
+    /// Whether it makes a call, the database or a process fail.
+    pub fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::Lose
-                | Self::LoseOne { .. }
-                | Self::Repeat { .. }
-                | Self::Reverse
-                | Self::Delay { .. }
-                | Self::Kill { .. }
+            Self::Kill { .. }
                 | Self::HangIn { .. }
                 | Self::Abandon
                 | Self::Fail { .. }

@@ -25,6 +25,7 @@ pub const LINKS: [&str; 3] = [
 /// Plays a history to its end, or to the first violation.
 pub async fn play(site: &Site, operations: &[Operation], mut watch: Watch) -> Result<(), Violation> {
     let mut stage = Stage::set(site, operations).await;
+    watch.needs_full_sync = operations.iter().any(|operation| operation.is_failure());
     for (number, operation) in operations.iter().enumerate() {
         let carried_out = stage.carry_out(*operation, &mut watch).await;
         carried_out.map_err(|violation| violation.at(number, operation))?;

@@ -3,14 +3,15 @@
 use super::{Violation, checks::Watch, operation::Operation, player::play, stage::Site};
 
 /// Plays after which what is left is short enough.
-const MAX_PLAYS: usize = 400;
+const MAX_PLAYS: usize = 150;
 
 /// The shortest list found that breaks the same rule, and how. `None` if even the whole list does not break it again.
 pub async fn shrink(
     site: &Site,
-    operations: Vec<Operation>,
+    mut operations: Vec<Operation>,
     violation: &Violation,
 ) -> Option<(Vec<Operation>, Violation)> {
+    operations.truncate(violation.operations.unwrap_or(operations.len()));
     let mut plays = 1;
     let mut shortest = (fails(site, &operations, violation).await).map(|again| (operations, again))?;
     let mut length = shortest.0.len().div_ceil(2);

@@ -82,6 +82,7 @@ impl Score {
     }
 
     async fn report(&self, site: &Site, seed: u64, operations: Vec<Operation>, violation: Violation) {
+        println!("seed {seed}: {violation}");
         let is_first = !self.violations.lock().unwrap().contains_key(violation.rule);
         let mut report = format!("seed {seed}: {violation}");
         if is_first {
@@ -91,7 +92,9 @@ impl Score {
                 None => report += "\n(played again it does not fail: a race)",
             }
         }
-        println!("{report}");
+        if is_first {
+            println!("{report}");
+        }
         self.violations.lock().unwrap().entry(violation.rule).or_default().push(report);
     }
 
