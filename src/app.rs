@@ -32,6 +32,7 @@ use crate::{
     store::{
         self, budget, configurations,
         queue::{self, Key, Request},
+        requests,
     },
     telemetry::{self, chain},
     worker::Worker,
@@ -269,7 +270,7 @@ pub async fn try_prepare_database(db: &PgPool, config: &Config, clock: &Clock) -
     let registered = configurations::register(&mut tx, config.policy.fingerprint(), now).await?;
     budget::provision(&mut tx, config.recall.limits).await?;
     if registered.is_new {
-        let requested = queue::request_undecided(&mut tx, registered.generation, now).await?;
+        let requested = requests::request_undecided(&mut tx, registered.generation, now).await?;
         tracing::info!(
             generation = registered.generation,
             fingerprint = %config.policy.fingerprint(),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Receiver;
 use crate::{
-    store::{self, queue},
+    store::{self, queue_state},
     telemetry,
 };
 
@@ -53,7 +53,7 @@ async fn check_database(receiver: &Receiver) -> Result<(), String> {
 
 /// Prometheus text. What the queue holds is counted now; without a database the rest is told all the same.
 pub(super) async fn metrics(State(receiver): State<Receiver>) -> Response {
-    if let Ok(Ok(depths)) = timeout(DATABASE_TIMEOUT, queue::depths(&receiver.db, receiver.clock.now())).await {
+    if let Ok(Ok(depths)) = timeout(DATABASE_TIMEOUT, queue_state::depths(&receiver.db, receiver.clock.now())).await {
         for kind in ["calendar", "event", "sweep"] {
             for state in ["due", "later", "leased", "budget", "parked"] {
                 let depth = depths.iter().find(|depth| (depth.kind.as_str(), depth.state.as_str()) == (kind, state));

@@ -19,10 +19,7 @@ use uuid::Uuid;
 use super::Receiver;
 use crate::{
     domain::event::EventId,
-    store::{
-        self, decisions, events,
-        queue::{self, Key},
-    },
+    store::{self, decisions, events, queue::Key, queue_state},
     telemetry::chain,
 };
 
@@ -74,7 +71,7 @@ async fn show_event(State(receiver): State<Receiver>, Path(id): Path<String>) ->
         "updated_at": event.updated_at,
         "bots": event.bots,
         "decision": decision,
-        "waiting": queue::find_waiting(&receiver.db, Key::Event(id)).await?,
+        "waiting": queue_state::find_waiting(&receiver.db, Key::Event(id)).await?,
     }))
     .into_response())
 }
@@ -83,7 +80,7 @@ async fn show_event(State(receiver): State<Receiver>, Path(id): Path<String>) ->
 async fn list_troubles(State(receiver): State<Receiver>) -> Result<Response, Unavailable> {
     Ok(Json(json!({
         "api": receiver.api_health.trouble(),
-        "keys": queue::list_troubled(&receiver.db, MAX_LISTED).await?,
+        "keys": queue_state::list_troubled(&receiver.db, MAX_LISTED).await?,
         "unreadable_events": events::list_unreadable(&receiver.db, MAX_LISTED).await?,
     }))
     .into_response())

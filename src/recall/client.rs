@@ -352,7 +352,7 @@ mod tests {
         let answer_once = async {
             let (mut connection, _) = listener.accept().await.unwrap();
             drop(listener);
-            connection.read(&mut [0; 1024]).await.unwrap();
+            assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
             let redirect = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             connection.write_all(redirect).await.unwrap();
         };

@@ -190,7 +190,7 @@ impl Reconciler {
             // A refusal for another reason shows that we were let in; an overloaded or broken API shows nothing.
             Err(error) => match error.failure() {
                 Failure::NotFound | Failure::Conflict | Failure::Ended | Failure::Permanent => {
-                    self.health.record_well()
+                    self.health.record_well();
                 }
                 Failure::NoCapacity { .. } | Failure::Transient | Failure::Throttled { .. } | Failure::Ours => {}
             },

@@ -14,6 +14,7 @@ use crate::{
     store::{
         calendars,
         queue::{self, Claimed, Key, Request},
+        requests,
     },
     telemetry,
 };
@@ -75,9 +76,9 @@ impl Reconciler {
         let mut db = self.db.acquire().await?;
         let deadline = now + AFTER_ALL_ELSE;
         let requested =
-            queue::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
-        let undecided = queue::request_undecided(&mut db, self.configuration, now).await?;
-        let woken = queue::wake_parked(&mut *db, now).await?;
+            requests::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
+        let undecided = requests::request_undecided(&mut db, self.configuration, now).await?;
+        let woken = requests::wake_parked(&mut *db, now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

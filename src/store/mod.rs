@@ -9,6 +9,8 @@ pub mod decisions;
 pub mod deliveries;
 pub mod events;
 pub mod queue;
+pub mod queue_state;
+pub mod requests;
 pub mod scratch;
 
 use std::{str::FromStr, time::Duration};

@@ -8,6 +8,7 @@ use rollcall::{
     store::{
         Error,
         queue::{self, Claimed, Key, Request},
+        queue_state, requests,
     },
 };
 use sqlx::postgres::PgListener;
@@ -301,7 +302,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
     queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed").await.unwrap();
     queue.request(calendar(), None).await;
     queue.0.advance(TimeDelta::seconds(7));
-    let mut depths = queue::depths(&queue.0.db, queue.0.now()).await.unwrap();
+    let mut depths = queue_state::depths(&queue.0.db, queue.0.now()).await.unwrap();
     depths.retain(|depth| depth.kind == "calendar");
     depths.sort_by(|a, b| a.state.cmp(&b.state));
     let states: Vec<_> = depths.iter().map(|depth| (depth.state.as_str(), depth.keys, depth.oldest_secs)).collect();
@@ -365,7 +366,7 @@ async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
     queue.request(waiting, None).await;
     let claimed = queue.claim().await.unwrap();
     queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed").await.unwrap();
-    assert_eq!(queue::wake_parked(&queue.0.db, queue.0.now()).await.unwrap(), 1);
+    assert_eq!(requests::wake_parked(&queue.0.db, queue.0.now()).await.unwrap(), 1);
     let claimed = queue.claim().await.unwrap();
     assert_eq!((claimed.key, claimed.attempt), (parked, 0));
     queue.settle(&claimed).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta};
 use rollcall::{
     sim::{Endpoint, Fault, NewCalendar, NewEvent},
-    store::queue,
+    store::{queue, requests},
 };
 use serde_json::json;
 
@@ -180,7 +180,7 @@ async fn full_syncs_are_spread_over_the_calendars() {
     // Those last read whole an hour, half an hour and not at all after the time by which it should have been.
     for (minutes, expected) in [(-60, 0..=0), (-30, 50..=150), (1, 200..=200)] {
         let (full_before, now) = (world.in_minutes(minutes), world.now());
-        queue::request_calendars(&mut db, full_before, spread.to_std().unwrap(), now, now).await.unwrap();
+        requests::request_calendars(&mut db, full_before, spread.to_std().unwrap(), now, now).await.unwrap();
         let full = world.query("select count(*) from reconcile_queue where since = 'epoch'").await;
         assert!(expected.contains(&full.parse().unwrap()), "{full} of 200");
     }
