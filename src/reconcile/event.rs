@@ -29,6 +29,9 @@ const MAX_STEPS: u32 = 8;
 /// How near to the start a bot may already be on its way, so that what is mirrored of it is not trusted.
 const NEARLY_STARTED: TimeDelta = TimeDelta::minutes(1);
 
+/// How far the API's clock may be ahead of ours.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
+
 /// What is known of an event in the course of a turn.
 struct Known {
     event: Event,
@@ -110,7 +113,13 @@ impl Reconciler {
             scheduled: known.scheduled.as_ref(),
             covered_key: known.held_key.as_deref().filter(|_| known.is_covered),
             is_left_to_newer: newer.is_some(),
-            is_version_left_to_newer: newer.is_some_and(|decision| decision.event_updated_at == known.event.updated_at),
+            is_version_left_to_newer: newer.is_some_and(|decision| {
+                // "Nothing" for another reason was decided by facts, such as a lost connection, that can change while the
+                // version of the event does not.
+                let is_of_configuration =
+                    decision.plan != "nothing" || decision.reason == Plan::Nothing(NoBot::RuleSaysNo).reason();
+                is_of_configuration && decision.event_updated_at == known.event.updated_at
+            }),
             policy: &self.policy,
             now,
         })
@@ -206,8 +215,8 @@ impl Reconciler {
                 known.event.is_deleted = true;
                 Ok(())
             }
-            // Our clocks differ, or the end has moved: either way there is nothing left to schedule.
-            Failure::Ended => {
+            // There is nothing left to schedule. If by our clock there is, the answer is not believed but asked for again.
+            Failure::Ended if known.event.ends_at() <= now + CLOCKS_DIFFER => {
                 known.event.end_time = now.min(known.event.end_time);
                 known.event.start_time = now.min(known.event.start_time);
                 Ok(())

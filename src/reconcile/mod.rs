@@ -141,11 +141,11 @@ pub fn error_policy(error: &Error, attempt: i32, now: DateTime<Utc>, random: f64
     let backed_off = || after(backoff(attempt.unsigned_abs() + 1, random));
     match error {
         Error::Api(error) => match error.failure() {
-            Failure::Transient | Failure::NotFound => Verdict::Retry(backed_off()),
+            Failure::Transient | Failure::NotFound | Failure::Ended => Verdict::Retry(backed_off()),
             Failure::Throttled { class, retry_after } => Verdict::AwaitBudget(class, after(retry_after)),
             Failure::Conflict => Verdict::Retry(after(CONFLICT_PAUSE.mul_f64(1.0 + random))),
             Failure::NoCapacity { retry_after } => Verdict::Retry(after(retry_after.unwrap_or(CAPACITY_PAUSE))),
-            Failure::Ended | Failure::Permanent => Verdict::Park,
+            Failure::Permanent => Verdict::Park,
             // `ApiHealth` holds the next claims back. If it is this key's trouble alone after all, the next probe has to be
             // another key.
             Failure::Ours => Verdict::PutOff(after(health::PROBE_INTERVAL.mul_f64(1.0 + 4.0 * random))),

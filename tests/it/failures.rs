@@ -157,7 +157,8 @@ async fn a_507_is_tried_again_until_the_meeting_has_ended() {
 async fn an_event_that_the_api_says_has_ended_is_settled() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
-    world.meeting(calendar);
+    // By our clock it has two minutes left.
+    world.sim.create_event(calendar, NewEvent::new("Nearly over", world.in_minutes(-28), 30).at(LINK));
     let ended = r#"{"code":"invalid_request_data","message":"Check `errors`","errors":{"non_field_errors":["Cannot schedule bot as calendar event has ended."]}}"#;
     world.sim.fail_next(Endpoint::ScheduleBot, Fault::Body { status: 400, body: ended.into() }, 1);
     world.settle().await;
