@@ -233,7 +233,8 @@ async fn an_api_that_does_not_let_us_in_pauses_all_work_and_is_told_once() {
     assert_eq!(ready.status().as_u16(), 200, "webhooks can still be committed");
     assert!(ready.text().await.unwrap().contains("401"));
 
-    for _ in 0..12 {
+    // Each refused key rests for two and a half minutes at most; three of them are refused.
+    for _ in 0..20 {
         world.advance(TimeDelta::seconds(30));
         world.settle().await;
     }
