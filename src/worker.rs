@@ -28,7 +28,7 @@ use crate::{
     reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
     store::{
         self,
-        queue::{self, Claimed, Key},
+        queue::{self, Claimed, Key, Wanted},
     },
     telemetry::{self, chain},
 };
@@ -67,7 +67,9 @@ impl Worker {
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         while !*stop.borrow() {
             let woken = wake.notified();
-            let claimed = self.claim_in_time(self.concurrency - turns.len()).await;
+            let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
+            let free = self.concurrency - turns.len();
+            let claimed = self.claim_in_time(free, self.listings_at_once().saturating_sub(listings)).await;
             for claimed in claimed {
                 let (worker, claimed) = (self.clone(), Arc::new(claimed));
                 let turn = Arc::clone(&claimed);
@@ -77,7 +79,7 @@ impl Worker {
             tokio::select! {
                 () = woken, if turns.len() < self.concurrency => {}
                 Some(ended) = turns.join_next_with_id() => forget(&mut in_hand, ended),
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = tokio::time::sleep(self.pause()) => {}
                 changed = stop.changed() => if changed.is_err() { break },
             }
         }
@@ -106,14 +108,14 @@ impl Worker {
     /// # Errors
     /// The database's.
     pub async fn take_one_turn(&self) -> Result<bool, store::Error> {
-        let Some(claimed) = self.claim(1).await?.pop() else { return Ok(false) };
+        let Some(claimed) = self.claim(1, 1).await?.pop() else { return Ok(false) };
         self.take_turn(&claimed).await;
         Ok(true)
     }
 
     /// Claims nothing rather than wait for a database that does not answer: the loop has to hear that it should stop.
-    async fn claim_in_time(&self, free: usize) -> Vec<Claimed> {
-        match timeout(CLAIM_LIMIT, self.claim(free)).await {
+    async fn claim_in_time(&self, free: usize, listings: usize) -> Vec<Claimed> {
+        match timeout(CLAIM_LIMIT, self.claim(free, listings)).await {
             Ok(Ok(claimed)) => return claimed,
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot claim; trying again"),
             Err(_) => tracing::warn!("the database does not answer; trying again"),
@@ -121,15 +123,28 @@ impl Worker {
         vec![]
     }
 
-    async fn claim(&self, free: usize) -> Result<Vec<Claimed>, store::Error> {
+    async fn claim(&self, free: usize, listings: usize) -> Result<Vec<Claimed>, store::Error> {
         let now = self.reconciler.clock.now();
-        let wanted = self.reconciler.health.claimable(free, now);
-        if wanted == 0 {
+        let keys = self.reconciler.health.claimable(free, now);
+        if keys == 0 {
             return Ok(vec![]);
         }
         let blocked = self.blocked_classes(now);
-        let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
-        queue::claim(&self.reconciler.db, limit, &blocked, now, LEASE).await
+        queue::claim(&self.reconciler.db, Wanted { keys, listings, blocked: &blocked }, now, LEASE).await
+    }
+
+    /// Turns of calendars and of the sweep: they page through long lists, and while the API is slow they must not keep
+    /// meetings from their bots.
+    fn listings_at_once(&self) -> usize {
+        (self.concurrency * 3 / 4).max(1)
+    }
+
+    /// How long to wait for a wake-up: no longer than a class of calls has no budget.
+    fn pause(&self) -> Duration {
+        let now = self.reconciler.clock.now();
+        let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let soonest = blocked.values().min().and_then(|until| (*until - now).to_std().ok());
+        soonest.map_or(POLL_INTERVAL, |soonest| soonest.min(POLL_INTERVAL))
     }
 
     fn blocked_classes(&self, now: DateTime<Utc>) -> Vec<CallClass> {

@@ -11,13 +11,16 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
 
+/// Within this time of its start a meeting's bot goes before all else. Recall promises bots in time only to those who schedule
+/// them more than ten minutes ahead.
+pub const URGENT: TimeDelta = TimeDelta::minutes(10);
 /// The channel on which a commit that made keys due is told.
 pub const CHANNEL: &str = "rollcall_queue";
 
@@ -136,28 +139,56 @@ pub async fn notify(db: impl PgExecutor<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Claims up to `limit` keys that are due, soonest deadline first, and skips those that wait for a class in `blocked`.
+/// How many keys a claim may take, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Keys of all kinds.
+    pub keys: usize,
+    /// Calendars and the sweep among them.
+    pub listings: usize,
+    /// Keys that wait for one of these are skipped.
+    pub blocked: &'a [CallClass],
+}
+
+/// Claims keys that are due: first the events that start within [`URGENT`] or have begun, whatever else waits, then all in the
+/// order of their deadlines.
 ///
 /// # Errors
 /// The database's.
 pub async fn claim(
     db: impl PgExecutor<'_>,
-    limit: i64,
-    blocked: &[CallClass],
+    wanted: Wanted<'_>,
     now: DateTime<Utc>,
     lease: Duration,
 ) -> Result<Vec<Claimed>, Error> {
-    let blocked: Vec<&str> = blocked.iter().map(|class| class.as_str()).collect();
+    let blocked: Vec<&str> = wanted.blocked.iter().map(|class| class.as_str()).collect();
+    let limit = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
-        r#"with picked as (
-             select kind, key
+        r#"with events as (
+             select kind, key, deadline, due_at
              from reconcile_queue
-             where due_at <= $1
+             where kind = 'event'
+               and due_at <= $1
                and (leased_until is null or leased_until <= $1)
                and (waits_for is null or waits_for <> all ($4::text[]))
              order by deadline, due_at
              limit $2
              for update skip locked
+         ), listings as (
+             select kind, key, deadline, due_at
+             from reconcile_queue
+             where kind <> 'event'
+               and due_at <= $1
+               and (leased_until is null or leased_until <= $1)
+               and (waits_for is null or waits_for <> all ($4::text[]))
+             order by deadline, due_at
+             limit $5
+             for update skip locked
+         ), picked as (
+             select kind, key
+             from (select * from events union all select * from listings) as candidates
+             order by (kind = 'event' and deadline <= $6) desc, deadline, due_at
+             limit $2
          )
          update reconcile_queue as queue set
              leased_until = $3,
@@ -173,9 +204,11 @@ pub async fn claim(
              queue.lease_token as "token!", queue.progress as "progress: Json<serde_json::Value>",
              queue.deadline"#,
         now,
-        limit,
+        limit(wanted.keys),
         now + lease,
         &blocked as &[&str],
+        limit(wanted.listings.min(wanted.keys)),
+        now + URGENT,
     )
     .fetch_all(db)
     .await?;
@@ -190,10 +223,11 @@ pub async fn claim(
                 token: row.token,
                 progress: row.progress.map(|Json(progress)| progress),
             };
-            (row.deadline, claimed)
+            let is_urgent = matches!(claimed.key, Key::Event(_)) && row.deadline <= now + URGENT;
+            ((!is_urgent, row.deadline), claimed)
         })
         .collect();
-    claimed.sort_by_key(|(deadline, _)| *deadline);
+    claimed.sort_by_key(|(urgency, _)| *urgency);
     Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
 }
 

@@ -1,14 +1,13 @@
-//! What becomes of a turn when the API, the database or a turn itself fails: P3, P8 and P9.
-
-use std::time::Duration;
+//! What becomes of a turn when the API, the database or a turn itself fails: P3 and P9.
 
 use chrono::TimeDelta;
 use rollcall::{
-    domain::budget::CallClass,
+    domain::event::EventId,
     sim::{self, Endpoint, Fault, NewEvent},
-    store::{budget, budget::Grant},
+    store::queue::{self, Key, Request},
 };
 use sqlx::Executor;
+use tokio::sync::watch;
 
 use crate::world::{LINK, World};
 
@@ -59,76 +58,6 @@ async fn each_call_may_fail_before_or_after_it_acted() {
         world.assert_no_bot(cancelled);
         world.finish().await;
     }
-}
-
-#[tokio::test]
-async fn a_429_holds_its_class_for_all_replicas_and_costs_no_attempt() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    let event = world.meeting(calendar);
-    world.sim.fail_next(Endpoint::ScheduleBot, Fault::RetryAfter { status: 429, secs: 30 }, 1);
-    world.settle().await;
-    assert_eq!(
-        world.query("select attempt || ' ' || waits_for from reconcile_queue where kind = 'event'").await,
-        "0 schedule_bot"
-    );
-    let other = world.another_replica().await;
-    other.take_turns().await;
-    world.advance(TimeDelta::seconds(29));
-    other.take_turns().await;
-    world.settle().await;
-    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1);
-    world.advance(TimeDelta::seconds(1));
-    world.settle().await;
-    world.bot(event);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn the_budget_is_kept_by_all_replicas_together_and_goes_to_the_soonest_meetings() {
-    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=10")]).await;
-    world.sim.limits(sim::Limits { schedule: 10, ..sim::Limits::unlimited() });
-    let calendar = world.calendar("ada@acme.test").await;
-    let meetings = (0..25)
-        .rev()
-        .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
-    world.sim.create_events(calendar, meetings.collect());
-    let first_start = world.in_minutes(60);
-    let other = world.another_replica().await;
-    let mut scheduled = vec![];
-    for _ in 0..6 {
-        world.settle().await;
-        other.take_turns().await;
-        scheduled.push(world.sim.live_bots().len());
-        let latest = world.sim.live_bots().iter().map(|bot| bot.join_at).max().unwrap();
-        assert_eq!(latest, first_start + TimeDelta::minutes(world.sim.live_bots().len() as i64 - 1));
-        world.advance(TimeDelta::seconds(31));
-    }
-    assert_eq!(scheduled, [10, 10, 20, 20, 25, 25], "ten in each minute, the soonest first");
-    let refused = world.sim.calls().iter().filter(|call| call.status == 429).count();
-    assert_eq!(refused, 0);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn calendars_that_wait_for_list_budget_spend_no_other() {
-    let world = World::with(&[("RECALL_LIMITS", "list=5,read=1000,bot=1000")]).await;
-    world.sim.limits(sim::Limits { list_events: 5, lists_shared: true, ..sim::Limits::unlimited() });
-    for n in 0..12 {
-        world.sim.connect_calendar(sim::NewCalendar::google(&format!("person{n}@acme.test")));
-    }
-    let mut minutes = 0;
-    while world.query("select count(*) from calendars where synced_at is not null").await != "12" {
-        world.settle().await;
-        world.advance(TimeDelta::seconds(62));
-        minutes += 1;
-        assert!(minutes < 5);
-    }
-    assert_eq!(minutes, 3, "a sweep and twelve lists at five a minute");
-    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 12);
-    assert!(world.sim.calls().iter().all(|call| call.status == 200));
-    world.advance(TimeDelta::minutes(2));
-    world.finish_as_it_is().await;
 }
 
 #[tokio::test]
@@ -448,21 +377,31 @@ async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
 }
 
 #[tokio::test]
-async fn each_page_of_a_long_list_is_paid_for() {
-    let world = World::with(&[("RECALL_LIMITS", "list=5,read=1000,bot=1000")]).await;
-    world.sim.limits(sim::Limits { list_events: 5, lists_shared: true, ..sim::Limits::unlimited() });
-    world.sim.knobs(|knobs| knobs.page_size = 2);
-    let calendar = world.calendar("ada@acme.test").await; // two lists: the sweep's and the calendar's
-    let meetings = (0..30)
-        .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
-    world.sim.create_events(calendar, meetings.collect());
-    for lists in [5, 10, 15, 17] {
-        world.settle().await;
-        assert_eq!(world.count_calls(Endpoint::ListEvents) + world.count_calls(Endpoint::ListCalendars), lists);
-        world.advance(TimeDelta::seconds(62));
+async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
+    let world = World::with(&[("WORKER_CONCURRENCY", "4")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    world.execute("delete from reconcile_queue where kind = 'event'").await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Hang, 8);
+    for n in 0..8 {
+        world.sim.connect_calendar(sim::NewCalendar::google(&format!("person{n}@acme.test")));
     }
-    assert!(world.sim.calls().iter().all(|call| call.status != 429));
-    assert_eq!(world.sim.live_bots().len(), 30);
+    world.sim.deliver_due().await;
+    let (stop, stopped) = watch::channel(false);
+    let worker = world.replica.worker.clone();
+    let running = tokio::spawn(async move { worker.run(stopped).await });
+    world.until(|| world.sim.hanging() == 3).await;
+
+    let request = Request { key: Key::Event(EventId(event)), since: None, deadline: world.in_minutes(60) };
+    queue::request(&mut world.db.acquire().await.unwrap(), &[request], world.now()).await.unwrap();
+    world.until(|| !world.sim.live_bots().is_empty()).await;
+    assert_eq!(world.sim.hanging(), 3);
+    world.sim.clear_faults();
+    world.sim.release();
+    stop.send(true).unwrap();
+    running.await.unwrap();
     world.finish().await;
 }
 
@@ -483,25 +422,5 @@ async fn an_event_that_the_api_does_not_know_is_gone_until_it_is_listed_again() 
     world.settle().await;
     assert_eq!(world.query("select gone_at from events").await, "null");
     assert_eq!(world.bot(event).key, format!("2026-01-20T11:00:00Z-{LINK}"));
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn a_call_that_another_replica_is_about_to_pay_for_is_not_paid_for_twice() {
-    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
-    let mut tx = world.db.begin().await.unwrap();
-    assert_eq!(budget::take(&mut tx, CallClass::ScheduleBot, world.now()).await.unwrap(), Grant::Now);
-    let mut other = world.db.acquire().await.unwrap();
-    let second = budget::take(&mut other, CallClass::ScheduleBot, world.now());
-    let second = tokio::time::timeout(Duration::from_secs(10), second).await.expect("it waits for the other").unwrap();
-    assert_eq!(
-        second,
-        Grant::NotBefore(world.now() + TimeDelta::milliseconds(100)),
-        "soon, since it may not be committed"
-    );
-    tx.commit().await.unwrap();
-    let third = budget::take(&mut other, CallClass::ScheduleBot, world.now()).await.unwrap();
-    assert_eq!(third, Grant::NotBefore(world.now() + TimeDelta::seconds(62)));
-    drop(other);
     world.finish().await;
 }

@@ -9,6 +9,7 @@
 
 mod accept;
 mod bots;
+mod budget;
 mod calendars;
 mod configurations;
 mod demo;

@@ -7,7 +7,7 @@ use rollcall::{
     domain::{budget::CallClass, calendar::CalendarId, event::EventId},
     store::{
         Error,
-        queue::{self, Claimed, Key, Request},
+        queue::{self, Claimed, Key, Request, Wanted},
         queue_state, requests,
     },
 };
@@ -35,7 +35,7 @@ impl Queue {
     }
 
     async fn claim(&self) -> Option<Claimed> {
-        let mut claimed = queue::claim(&self.0.db, 10, &[], self.0.now(), LEASE).await.unwrap();
+        let mut claimed = queue::claim(&self.0.db, any(10), self.0.now(), LEASE).await.unwrap();
         assert!(claimed.len() <= 1);
         claimed.pop()
     }
@@ -44,6 +44,11 @@ impl Queue {
         let mut db = self.0.db.acquire().await.unwrap();
         queue::settle(&mut db, claimed, claimed.generation, self.0.now()).await
     }
+}
+
+/// Up to so many keys of any kind.
+pub fn any(keys: usize) -> Wanted<'static> {
+    Wanted { keys, listings: keys, blocked: &[] }
 }
 
 fn calendar() -> Key {
@@ -172,7 +177,7 @@ async fn concurrent_requests_claims_and_settlements_lose_no_update() {
     let reader = async || {
         let mut idle = 0;
         while idle < 200 {
-            let claimed = queue::claim(&queue.0.db, 2, &[], queue.0.now(), LEASE).await.unwrap();
+            let claimed = queue::claim(&queue.0.db, any(2), queue.0.now(), LEASE).await.unwrap();
             idle = if claimed.is_empty() { idle + 1 } else { 0 };
             for claimed in claimed {
                 let id = claimed.key.id();
@@ -295,7 +300,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
         for _ in 0..4 {
             queue.request(calendar(), None).await;
         }
-        queue::claim(&queue.0.db, 4, &[], queue.0.now(), LEASE).await.unwrap()
+        queue::claim(&queue.0.db, any(4), queue.0.now(), LEASE).await.unwrap()
     };
     queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
     queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List)).await.unwrap();
@@ -332,7 +337,7 @@ async fn a_key_that_another_is_about_to_claim_is_passed_over() {
     let queue = Queue::new().await;
     queue.request(calendar(), None).await;
     let mut tx = queue.0.db.begin().await.unwrap();
-    let first = queue::claim(&mut *tx, 10, &[], queue.0.now(), LEASE).await.unwrap();
+    let first = queue::claim(&mut *tx, any(10), queue.0.now(), LEASE).await.unwrap();
     let second = tokio::time::timeout(Duration::from_secs(10), queue.claim()).await.expect("it waits for the other");
     assert!(second.is_none(), "never two turns for one key at once");
     tx.commit().await.unwrap();
@@ -346,7 +351,10 @@ async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
     queue.request(calendar(), None).await;
     let claimed = queue.claim().await.unwrap();
     queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read)).await.unwrap();
-    let claim_without = async |class| queue::claim(&queue.0.db, 1, &[class], queue.0.now(), LEASE).await.unwrap().pop();
+    let claim_without = async |class| {
+        let wanted = Wanted { blocked: &[class], ..any(1) };
+        queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap().pop()
+    };
     assert!(claim_without(CallClass::Read).await.is_none());
     let claimed = claim_without(CallClass::List).await.unwrap();
     assert_eq!(claimed.attempt, 0);
@@ -371,5 +379,49 @@ async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
     assert_eq!((claimed.key, claimed.attempt), (parked, 0));
     queue.settle(&claimed).await.unwrap();
     queue.0.advance(TimeDelta::minutes(5));
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn a_meeting_about_to_begin_goes_before_all_that_waits() {
+    let queue = Queue::new().await;
+    let event = || Key::Event(EventId(Uuid::new_v4()));
+    let [in_9, in_10, in_11, listed] = [event(), event(), event(), calendar()];
+    let wish = |key, minutes| Request { key, since: None, deadline: queue.0.in_minutes(minutes) };
+    let wishes = [wish(in_10, 10), wish(listed, -60), wish(in_11, 11), wish(in_9, 9)];
+    queue::request(&mut queue.0.db.acquire().await.unwrap(), &wishes, queue.0.now()).await.unwrap();
+    let all = queue::claim(&queue.0.db, any(10), queue.0.now(), LEASE).await.unwrap();
+    assert_eq!(all.iter().map(|claimed| claimed.key).collect::<Vec<_>>(), [in_9, in_10, listed, in_11]);
+    for claimed in &all {
+        queue::put_off(&queue.0.db, claimed, queue.0.now(), None).await.unwrap();
+    }
+    for key in [in_9, in_10, listed, in_11] {
+        let claimed = queue::claim(&queue.0.db, any(1), queue.0.now(), LEASE).await.unwrap().pop().unwrap();
+        assert_eq!(claimed.key, key);
+        queue.settle(&claimed).await.unwrap();
+    }
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn calendars_get_no_more_than_their_share_of_a_claim() {
+    let queue = Queue::new().await;
+    for _ in 0..4 {
+        queue.request(calendar(), None).await;
+    }
+    queue.request(Key::Event(EventId(Uuid::new_v4())), None).await;
+    let claim = async |keys, listings| {
+        let wanted = Wanted { keys, listings, blocked: &[] };
+        let claimed = queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap();
+        let listings = claimed.iter().filter(|claimed| matches!(claimed.key, Key::Calendar(_))).count();
+        for claimed in &claimed {
+            queue.settle(claimed).await.unwrap();
+        }
+        (claimed.len(), listings)
+    };
+    assert_eq!(claim(10, 2).await, (3, 2));
+    assert_eq!(claim(10, 0).await, (0, 0));
+    assert_eq!(claim(1, 2).await, (1, 1));
+    assert_eq!(claim(10, 10).await, (1, 1));
     queue.0.finish().await;
 }

@@ -9,6 +9,7 @@ use rollcall::{
 };
 use serde_json::json;
 
+use crate::queue::any;
 use crate::world::{LINK, World};
 
 #[tokio::test]
@@ -194,7 +195,7 @@ async fn a_sweep_during_a_calendars_turn_causes_one_more_turn() {
     world.calendar("ada@acme.test").await;
     world.request_sweep().await;
     world.take_turns_until(Endpoint::ListCalendars).await;
-    let claimed = queue::claim(&world.db, 1, &[], world.now(), Duration::from_secs(90)).await.unwrap().pop().unwrap();
+    let claimed = queue::claim(&world.db, any(1), world.now(), Duration::from_secs(90)).await.unwrap().pop().unwrap();
     world.request_sweep().await;
     world.take_turns().await;
     queue::settle(&mut world.db.acquire().await.unwrap(), &claimed, claimed.generation, world.now()).await.unwrap();
@@ -207,7 +208,7 @@ async fn a_sweep_wakes_a_parked_calendar_anew() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
     world.request_full_sync(calendar).await;
-    let claim = async || queue::claim(&world.db, 1, &[], world.now(), Duration::from_secs(90)).await.unwrap().pop();
+    let claim = async || queue::claim(&world.db, any(1), world.now(), Duration::from_secs(90)).await.unwrap().pop();
     queue::retry(&world.db, &claim().await.unwrap(), world.now(), "failed").await.unwrap();
     queue::park(&world.db, &claim().await.unwrap(), "for good", world.now()).await.unwrap();
     assert!(claim().await.is_none());

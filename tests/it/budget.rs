@@ -1,0 +1,150 @@
+//! The budget (P8): all replicas together stay within the API's limits, use them, and spend them where it is most urgent.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use rollcall::{
+    domain::budget::CallClass,
+    sim::{self, Endpoint, Fault, NewCalendar, NewEvent},
+    store::{budget, budget::Grant},
+};
+
+use crate::world::World;
+
+/// No window of a minute with more calls than the API allows, which the simulator would answer 429; and between the first
+/// burst, which an idle system may spend at once, and the last full one, 95 % of what it allows in that time.
+#[tokio::test]
+async fn five_hundred_calendars_due_at_once_use_the_budget_and_never_exceed_it() {
+    let world = World::with(&[("RECALL_LIMITS", "list=60,read=300,bot=600")]).await;
+    world.sim.limits(sim::Limits { lists_shared: true, ..sim::Limits::default() });
+    for n in 0..500 {
+        let calendar = world.sim.connect_calendar(NewCalendar::google(&format!("person{n}@acme.test")));
+        let meeting = NewEvent::new("Weekly", world.in_minutes(60), 30).at(&format!("https://acme.zoom.us/j/{n}"));
+        world.sim.create_event(calendar, meeting);
+    }
+    world.sim.deliver_due().await;
+    let other = world.another_replica().await;
+    while world.count_calls(Endpoint::ListEvents) < 500 {
+        assert!(world.now() < world.in_minutes(0) + TimeDelta::minutes(15), "far too slow");
+        tokio::join!(world.take_turns(), other.take_turns());
+        world.advance(TimeDelta::seconds(2));
+    }
+    let calls = world.sim.calls();
+    assert_eq!(calls.iter().filter(|call| call.status == 429).count(), 0);
+    let lists = calls.iter().filter(|call| matches!(call.endpoint, Endpoint::ListCalendars | Endpoint::ListEvents));
+    let times: Vec<_> = lists.map(|call| call.at).collect();
+    let (burst, all) = (60, times.len() / 60 * 60);
+    let minutes = (times[all - 1] - times[0]).as_seconds_f64() / 60.0;
+    let used = (all - burst) as f64 / (60.0 * minutes);
+    assert!(used > 0.95, "{used:.3} of the budget");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_429_holds_its_class_for_all_replicas_and_costs_no_attempt() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::RetryAfter { status: 429, secs: 30 }, 1);
+    world.settle().await;
+    assert_eq!(
+        world.query("select attempt || ' ' || waits_for from reconcile_queue where kind = 'event'").await,
+        "0 schedule_bot"
+    );
+    let other = world.another_replica().await;
+    other.take_turns().await;
+    world.advance(TimeDelta::seconds(29));
+    other.take_turns().await;
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ScheduleBot), 1);
+    world.advance(TimeDelta::seconds(1));
+    world.settle().await;
+    world.bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_budget_is_kept_by_all_replicas_together_and_goes_to_the_soonest_meetings() {
+    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=10")]).await;
+    world.sim.limits(sim::Limits { schedule: 10, ..sim::Limits::unlimited() });
+    let calendar = world.calendar("ada@acme.test").await;
+    let meetings = (0..25)
+        .rev()
+        .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
+    world.sim.create_events(calendar, meetings.collect());
+    let first_start = world.in_minutes(60);
+    let other = world.another_replica().await;
+    let mut scheduled = vec![];
+    for _ in 0..6 {
+        world.settle().await;
+        other.take_turns().await;
+        scheduled.push(world.sim.live_bots().len());
+        let latest = world.sim.live_bots().iter().map(|bot| bot.join_at).max().unwrap();
+        assert_eq!(latest, first_start + TimeDelta::minutes(world.sim.live_bots().len() as i64 - 1));
+        world.advance(TimeDelta::seconds(31));
+    }
+    assert_eq!(scheduled, [10, 10, 20, 20, 25, 25], "ten in each minute, the soonest first");
+    let refused = world.sim.calls().iter().filter(|call| call.status == 429).count();
+    assert_eq!(refused, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn calendars_that_wait_for_list_budget_spend_no_other() {
+    let world = World::with(&[("RECALL_LIMITS", "list=5,read=1000,bot=1000")]).await;
+    world.sim.limits(sim::Limits { list_events: 5, lists_shared: true, ..sim::Limits::unlimited() });
+    for n in 0..12 {
+        world.sim.connect_calendar(sim::NewCalendar::google(&format!("person{n}@acme.test")));
+    }
+    let mut minutes = 0;
+    while world.query("select count(*) from calendars where synced_at is not null").await != "12" {
+        world.settle().await;
+        world.advance(TimeDelta::seconds(62));
+        minutes += 1;
+        assert!(minutes < 5);
+    }
+    assert_eq!(minutes, 3, "a sweep and twelve lists at five a minute");
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 12);
+    assert!(world.sim.calls().iter().all(|call| call.status == 200));
+    world.advance(TimeDelta::minutes(2));
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn each_page_of_a_long_list_is_paid_for() {
+    let world = World::with(&[("RECALL_LIMITS", "list=5,read=1000,bot=1000")]).await;
+    world.sim.limits(sim::Limits { list_events: 5, lists_shared: true, ..sim::Limits::unlimited() });
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await; // two lists: the sweep's and the calendar's
+    let meetings = (0..30)
+        .map(|n| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(&format!("https://acme.zoom.us/j/{n}")));
+    world.sim.create_events(calendar, meetings.collect());
+    for lists in [5, 10, 15, 17] {
+        world.settle().await;
+        assert_eq!(world.count_calls(Endpoint::ListEvents) + world.count_calls(Endpoint::ListCalendars), lists);
+        world.advance(TimeDelta::seconds(62));
+    }
+    assert!(world.sim.calls().iter().all(|call| call.status != 429));
+    assert_eq!(world.sim.live_bots().len(), 30);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_that_another_replica_is_about_to_pay_for_is_not_paid_for_twice() {
+    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
+    let mut tx = world.db.begin().await.unwrap();
+    assert_eq!(budget::take(&mut tx, CallClass::ScheduleBot, world.now()).await.unwrap(), Grant::Now);
+    let mut other = world.db.acquire().await.unwrap();
+    let second = budget::take(&mut other, CallClass::ScheduleBot, world.now());
+    let second = tokio::time::timeout(Duration::from_secs(10), second).await.expect("it waits for the other").unwrap();
+    assert_eq!(
+        second,
+        Grant::NotBefore(world.now() + TimeDelta::milliseconds(100)),
+        "soon, since it may not be committed"
+    );
+    tx.commit().await.unwrap();
+    let third = budget::take(&mut other, CallClass::ScheduleBot, world.now()).await.unwrap();
+    assert_eq!(third, Grant::NotBefore(world.now() + TimeDelta::seconds(62)));
+    drop(other);
+    world.finish().await;
+}
