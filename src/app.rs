@@ -28,11 +28,14 @@ use crate::{
     config::Config,
     http::{self, LogLimit, Receiver, inbox::Inbox, signature::Verifier},
     recall::Client,
-    reconcile::{Reconciler, health::ApiHealth},
+    reconcile::{
+        Reconciler,
+        configuration::{self, Standing},
+        health::ApiHealth,
+    },
     store::{
-        self, budget, configurations,
+        self, budget,
         queue::{self, Key, Request},
-        requests,
     },
     telemetry::{self, chain},
     worker::Worker,
@@ -221,7 +224,7 @@ pub fn reconciler(
     db: PgPool,
     api: Client,
     health: ApiHealth,
-    configuration: i64,
+    configuration: Standing,
     clock: Clock,
 ) -> Reconciler {
     Reconciler {
@@ -236,18 +239,18 @@ pub fn reconciler(
     }
 }
 
-/// Waits for the database and prepares it. Returns the generation of this configuration.
+/// Waits for the database and prepares it.
 async fn prepare_database(
     db: &PgPool,
     config: &Config,
     clock: &Clock,
     is_migrated: &AtomicBool,
-) -> anyhow::Result<i64> {
+) -> anyhow::Result<Standing> {
     loop {
         match try_prepare_database(db, config, clock).await {
-            Ok(generation) => {
+            Ok(standing) => {
                 is_migrated.store(true, Ordering::Release);
-                return Ok(generation);
+                return Ok(standing);
             }
             Err(error @ store::Error::Unavailable(_)) => {
                 tracing::warn!(error = chain(&error), "waiting for the database");
@@ -258,27 +261,17 @@ async fn prepare_database(
     }
 }
 
-/// Migrates, makes the budget's slots, registers the configuration, and asks for a sweep and for what the configuration has
-/// yet to decide.
+/// Migrates, makes the budget's slots, registers the configuration, and asks for a sweep.
 ///
 /// # Errors
 /// The database's.
-pub async fn try_prepare_database(db: &PgPool, config: &Config, clock: &Clock) -> Result<i64, store::Error> {
+pub async fn try_prepare_database(db: &PgPool, config: &Config, clock: &Clock) -> Result<Standing, store::Error> {
     store::migrate(&config.database_url).await?;
     let now = clock.now();
     let mut tx = db.begin().await?;
-    let registered = configurations::register(&mut tx, config.policy.fingerprint(), now).await?;
+    let standing = configuration::register(&mut tx, &config.policy, now).await?;
     budget::provision(&mut tx, config.recall.limits).await?;
-    if registered.is_new {
-        let requested = requests::request_undecided(&mut tx, registered.generation, now).await?;
-        tracing::info!(
-            generation = registered.generation,
-            fingerprint = %config.policy.fingerprint(),
-            requested,
-            "a new configuration decides on bots"
-        );
-    }
     queue::request(&mut tx, &[Request { key: Key::Sweep, since: None, deadline: now }], now).await?;
     tx.commit().await?;
-    Ok(registered.generation)
+    Ok(standing)
 }

@@ -43,6 +43,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 /// How long turns may go on after the process was told to stop. Within the 10 s after which it would be killed.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How often to say that this configuration runs: a few times before it no longer counts as running.
+const RENEW_INTERVAL: Duration = Duration::from_secs(25);
+/// How long it may take to say that it ends.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Takes turns for one process.
 #[derive(Clone, Debug)]
@@ -59,10 +63,16 @@ impl Worker {
         Self { reconciler: Arc::new(reconciler), concurrency, blocked: Arc::default() }
     }
 
+    /// What takes its turns.
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.reconciler
+    }
+
     /// Takes turns until told to stop, then finishes those in hand.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         let wake = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(self.reconciler.db.clone(), Arc::clone(&wake)));
+        let renewal = tokio::spawn(keep_registered(Arc::clone(&self.reconciler)));
         let mut turns = JoinSet::new();
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         while !*stop.borrow() {
@@ -84,7 +94,11 @@ impl Worker {
             }
         }
         listener.abort();
+        renewal.abort();
         self.drain(turns, in_hand).await;
+        if !matches!(timeout(LEAVE_LIMIT, self.reconciler.leave_configuration()).await, Ok(Ok(()))) {
+            tracing::warn!("cannot say that this configuration no longer runs; it will show");
+        }
     }
 
     /// Finishes the turns in hand. What takes too long is cut off, and its keys are given back for another replica.
@@ -239,6 +253,16 @@ impl Worker {
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         let known = blocked.entry(class).or_insert(until);
         *known = until.max(*known);
+    }
+}
+
+/// Says now and then that this configuration runs.
+async fn keep_registered(reconciler: Arc<Reconciler>) {
+    loop {
+        if let Err(error) = reconciler.renew_configuration().await {
+            tracing::warn!(error = chain(&error), "cannot say that this configuration runs; trying again");
+        }
+        tokio::time::sleep(RENEW_INTERVAL).await;
     }
 }
 

@@ -106,7 +106,7 @@ impl Reconciler {
     }
 
     fn plan(&self, known: &Known, now: DateTime<Utc>) -> Plan {
-        let newer = known.decision.as_ref().filter(|decision| decision.configuration > self.configuration);
+        let newer = known.decision.as_ref().filter(|decision| decision.configuration > self.configuration.generation());
         plan_bot(&Situation {
             event: &known.event,
             calendar: known.calendar.as_ref(),
@@ -187,8 +187,8 @@ impl Reconciler {
         let answer = known.newest(answer);
         let mut tx = self.db.begin().await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
-        let (id, version) = (answer.id, answer.updated_at);
-        decisions::record(&mut *tx, id, plan, self.configuration, version, scheduled.as_ref(), received_at).await?;
+        let (id, version, configuration) = (answer.id, answer.updated_at, self.configuration.generation());
+        decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), received_at).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(
@@ -231,16 +231,17 @@ impl Reconciler {
             return Ok(());
         }
         let scheduled = scheduled_after(known, plan, now);
+        let configuration = self.configuration.generation();
         let is_known = known.decision.as_ref().is_some_and(|last| {
             (last.plan.as_str(), last.reason.as_str()) == (plan.as_str(), plan.reason())
-                && (last.configuration, last.event_updated_at) == (self.configuration, known.event.updated_at)
+                && (last.configuration, last.event_updated_at) == (configuration, known.event.updated_at)
                 && last.scheduled == scheduled
         });
         if is_known {
             return Ok(());
         }
         let (id, version) = (known.event.id, known.event.updated_at);
-        decisions::record(&self.db, id, plan, self.configuration, version, scheduled.as_ref(), now).await?;
+        decisions::record(&self.db, id, plan, configuration, version, scheduled.as_ref(), now).await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(plan = plan.as_str(), reason = plan.reason(), start = %known.event.start_time, "decided");
         Ok(())

@@ -5,6 +5,7 @@
 //! left to do is found again by reading. No transaction is open during a call.
 
 mod calendar;
+pub mod configuration;
 mod event;
 pub mod health;
 mod sweep;
@@ -24,6 +25,7 @@ use crate::{
         queue::{Claimed, Key},
     },
 };
+use configuration::Standing;
 use health::ApiHealth;
 
 /// Failed turns after which a key whose turns panic, or whose values the database refuses, is parked.
@@ -48,8 +50,8 @@ pub struct Reconciler {
     pub health: ApiHealth,
     /// Which events get a bot, and how it is made.
     pub policy: Policy,
-    /// The generation of `policy` among all configurations that have started.
-    pub configuration: i64,
+    /// The place of `policy` among all configurations that have started.
+    pub configuration: Standing,
     /// How often every calendar is looked at unasked.
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.

@@ -77,7 +77,7 @@ impl Reconciler {
         let deadline = now + AFTER_ALL_ELSE;
         let requested =
             requests::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
-        let undecided = requests::request_undecided(&mut db, self.configuration, now).await?;
+        let undecided = requests::request_undecided(&mut db, self.configuration.generation(), now).await?;
         let woken = requests::wake_parked(&mut *db, now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(

@@ -7,6 +7,7 @@ use rollcall::{
     sim::{Endpoint, NewEvent},
     store::queue,
 };
+use tokio::sync::watch;
 
 use crate::queue::any;
 use crate::world::{LINK, World};
@@ -159,5 +160,74 @@ async fn a_new_configuration_wakes_what_is_parked_and_is_heard_during_a_turn() {
     newer.take_turns().await;
     assert_eq!(world.sim.live_bots().len(), 2);
     world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_older_configuration_that_starts_again_during_a_rollout_stays_the_older() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await;
+    newer.take_turns().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New");
+
+    world.advance(TimeDelta::seconds(80));
+    newer.worker.reconciler().renew_configuration().await.unwrap();
+    world.advance(TimeDelta::seconds(80));
+    world.restart(&[OLD]).await;
+    world.request_full_sync(calendar).await;
+    world.sim.clear_calls();
+    world.settle().await;
+    assert_eq!(world.count_bot_calls(), 0, "the newer one decides, and runs");
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_rollback_takes_hold_once_the_newer_configuration_no_longer_runs() {
+    for is_told in [true, false] {
+        let mut world = World::with(&[OLD]).await;
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.vars.insert(NEW.0, NEW.1.to_owned());
+        let newer = world.another_replica().await;
+        newer.take_turns().await;
+        world.restart(&[OLD]).await;
+        let renew = async || world.replica.worker.reconciler().renew_configuration().await.unwrap();
+
+        world.advance(TimeDelta::seconds(80));
+        renew().await;
+        world.settle().await;
+        assert_eq!(world.bot(event).config["bot_name"], "New");
+        if is_told {
+            newer.worker.reconciler().leave_configuration().await.unwrap();
+        } else {
+            world.advance(TimeDelta::seconds(10));
+        }
+        renew().await;
+        world.settle().await;
+        assert_eq!(world.bot(event).config["bot_name"], "Old");
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_says_that_its_configuration_runs_and_when_it_ends() {
+    let world = World::new().await;
+    world.settle().await;
+    world.advance(TimeDelta::minutes(5));
+    let runs = format!("select runs_until > '{}' from configurations", world.now());
+    assert_eq!(world.query(&runs).await, "false");
+    let (stop, stopped) = watch::channel(false);
+    let worker = world.replica.worker.clone();
+    let running = tokio::spawn(async move { worker.run(stopped).await });
+    while world.query(&runs).await == "false" {}
+    stop.send(true).unwrap();
+    running.await.unwrap();
+    assert_eq!(world.query(&runs).await, "false");
     world.finish().await;
 }

@@ -118,6 +118,7 @@ impl World {
     /// Replaces the replica by one in which these variables are set as well.
     pub async fn restart(&mut self, vars: &[(&'static str, &str)]) {
         self.vars.extend(vars.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        self.replica.worker.reconciler().leave_configuration().await.unwrap();
         self.replica = self.another_replica().await;
         self.sim.set_endpoint(&format!("{}/webhooks/recall", self.replica.url));
     }

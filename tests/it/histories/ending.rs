@@ -23,13 +23,13 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
     watch.look(stage).await?;
     // Beyond leases and backoff, then over a sweep; after that beyond what holds the sweep itself back.
     for minutes in [3, 10, 20] {
-        stage.advance(TimeDelta::minutes(minutes));
+        stage.advance(TimeDelta::minutes(minutes)).await;
         stage.settle(watch).await?;
     }
     // Where nothing failed but webhooks, the sweep is enough: no meeting waits for a full sync.
     if !watch.needs_full_sync {
         check_mirror(stage, Bots::MayDiffer).await?;
-        oracle::check_bots(&stage.sim, &stage.newest, &watch.had_bot)?;
+        oracle::check_bots(&stage.sim, &stage.policy(), &watch.had_bot)?;
     }
     // A change of bots that touched no event is found by a full sync, and what that does may be another such change.
     for _ in 0..2 {
@@ -38,7 +38,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
     }
     check_queue(stage).await?;
     check_mirror(stage, Bots::Same).await?;
-    oracle::check_bots(&stage.sim, &stage.newest, &watch.had_bot)?;
+    oracle::check_bots(&stage.sim, &stage.policy(), &watch.had_bot)?;
     check_that_all_is_quiet(stage, watch).await?;
     check_secrets(stage).await
 }
@@ -50,6 +50,8 @@ async fn end_troubles(stage: &mut Stage<'_>, watch: &mut Watch) {
     stage.let_go(watch).await;
     stage.sim.enable_endpoint();
     stage.start_waiting().await;
+    // Beyond the time that a configuration counts as running which no replica has any more.
+    stage.advance(TimeDelta::minutes(2)).await;
     stage.end_rollout().await;
 }
 
@@ -65,8 +67,8 @@ impl Stage<'_> {
             }
             match self.next_due().await {
                 None => return Ok(()),
-                Some(due) if due <= self.now() => self.advance(BUDGET_PAUSE),
-                Some(due) => self.advance(due - self.now()),
+                Some(due) if due <= self.now() => self.advance(BUDGET_PAUSE).await,
+                Some(due) => self.advance(due - self.now()).await,
             }
         }
         Err(Violation::new("the queue does not come to rest", describe_queue(self).await))

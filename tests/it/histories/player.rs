@@ -53,8 +53,8 @@ impl Stage<'_> {
             Operation::Deliver => _ = self.sim.deliver_due().await,
             Operation::DeliverOne { webhook } => self.deliver_one(webhook).await,
             Operation::Fail { call, with, times } => self.sim.fail_next(call.endpoint(), with.fault(), times),
-            Operation::Advance { minutes } => self.advance(TimeDelta::minutes(minutes)),
-            Operation::AdvanceSeconds { seconds } => self.advance(TimeDelta::seconds(seconds)),
+            Operation::Advance { minutes } => self.advance(TimeDelta::minutes(minutes)).await,
+            Operation::AdvanceSeconds { seconds } => self.advance(TimeDelta::seconds(seconds)).await,
             _ => self.let_people_act(operation),
         }
         watch.look(self).await
@@ -163,13 +163,6 @@ impl Stage<'_> {
         others.iter().for_each(|id| _ = self.sim.lose_webhook(id));
         self.sim.deliver_due().await;
         others.iter().for_each(|id| _ = self.sim.replay_webhook(id));
-    }
-
-    /// Lets time pass, for the service and for Recall.
-    pub fn advance(&self, by: TimeDelta) {
-        self.clock.advance(by);
-        self.sim.clock().advance(by);
-        self.sim.tick();
     }
 
     /// Requests the sweep, as the timer does.

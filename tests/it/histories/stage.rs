@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
     app,
     clock::Clock,
@@ -15,7 +15,7 @@ use rollcall::{
     domain::policy::Policy,
     http::router,
     recall::Client,
-    reconcile::health::ApiHealth,
+    reconcile::{configuration::Standing, health::ApiHealth},
     sim::{self, Limits, Sim, SimClock, SimConfig},
     store,
     worker::Worker,
@@ -97,8 +97,6 @@ pub struct Stage<'a> {
     pub clock: Clock,
     pub replicas: [Replica; 2],
     pub limits: Limits,
-    /// Of the configuration that started last.
-    pub newest: Policy,
     /// Turns that hang, by replica.
     pub hung: Vec<JoinHandle<()>>,
     client: Client,
@@ -142,8 +140,7 @@ impl<'a> Stage<'a> {
         let client = Client::new(&config.recall).unwrap();
         let serving = serve(&config, &site.pools[0], &clock, &sim).await;
         let replicas = [(); 2].map(|()| Replica { vars: vars.clone(), worker: None });
-        let mut stage =
-            Self { site, sim, clock, replicas, limits, newest: config.policy, hung: vec![], client, serving };
+        let mut stage = Self { site, sim, clock, replicas, limits, hung: vec![], client, serving };
         stage.restart(0, Setting::Same).await;
         stage.restart(1, Setting::Same).await;
         stage
@@ -164,19 +161,18 @@ impl<'a> Stage<'a> {
             }
             let config = read_config(&self.replicas[number].vars);
             let db = self.site.pools[number].clone();
-            let Some(generation) = self.prepare_database(&db, &config).await else { continue };
-            self.newest = config.policy.clone();
+            let Some(standing) = self.prepare_database(&db, &config).await else { continue };
             let (api, health) = (self.client.clone(), ApiHealth::default());
-            let reconciler = app::reconciler(config, db, api, health, generation, self.clock.clone());
+            let reconciler = app::reconciler(config, db, api, health, standing, self.clock.clone());
             self.replicas[number].worker = Some(Worker::new(reconciler, 1));
         }
     }
 
     /// As a process does that starts, but does not wait for a database that stays away.
-    async fn prepare_database(&self, db: &PgPool, config: &Config) -> Option<i64> {
+    async fn prepare_database(&self, db: &PgPool, config: &Config) -> Option<Standing> {
         for _ in 0..PREPARE_ATTEMPTS {
             match app::try_prepare_database(db, config, &self.clock).await {
-                Ok(generation) => return Some(generation),
+                Ok(standing) => return Some(standing),
                 Err(_) if self.site.proxy.is_closed() => return None,
                 Err(_) => {}
             }
@@ -184,18 +180,35 @@ impl<'a> Stage<'a> {
         None
     }
 
-    /// Restarts each replica with the configuration that started last: a rollout has ended.
+    /// Lets time pass, for the service and for Recall. Replicas that run go on to say so.
+    pub async fn advance(&self, by: TimeDelta) {
+        self.clock.advance(by);
+        self.sim.clock().advance(by);
+        self.sim.tick();
+        for worker in self.replicas.iter().filter_map(|replica| replica.worker.as_ref()) {
+            let _ = worker.reconciler().renew_configuration().await;
+        }
+    }
+
+    /// Restarts each replica with the configuration that decides: a rollout has ended.
     pub async fn end_rollout(&mut self) {
-        let is_newest =
-            |replica: &Replica| read_config(&replica.vars).policy.fingerprint() == self.newest.fingerprint();
-        let Some(vars) = self.replicas.iter().find(|replica| is_newest(replica)).map(|replica| replica.vars.clone())
-        else {
-            return;
-        };
+        let vars = self.newest().vars.clone();
         for replica in &mut self.replicas {
             *replica = Replica { vars: vars.clone(), worker: None };
         }
         self.start_waiting().await;
+    }
+
+    /// What decides on bots.
+    pub fn policy(&self) -> Policy {
+        read_config(&self.newest().vars).policy
+    }
+
+    fn newest(&self) -> &Replica {
+        let generation = |replica: &&Replica| {
+            replica.worker.as_ref().map_or(0, |worker| worker.reconciler().configuration.generation())
+        };
+        self.replicas.iter().max_by_key(generation).unwrap()
     }
 
     /// The present.
