@@ -130,7 +130,7 @@ pub async fn mirror_gone(db: &mut PgConnection, id: CalendarId, now: DateTime<Ut
     )
     .execute(&mut *db)
     .await?;
-    forget_bots(db, id, now).await
+    forget_events(db, id, now).await
 }
 
 /// Mirrors that Recall has removed the bots of a calendar that it cannot read: those that have yet to join. The events lose
@@ -143,10 +143,12 @@ pub async fn mirror_disconnected(db: &mut PgConnection, id: CalendarId, now: Dat
     sqlx::query!("update calendars set cursor = null, full_synced_at = null where id = $1", id.0)
         .execute(&mut *db)
         .await?;
-    forget_bots(db, id, now).await
+    forget_events(db, id, now).await
 }
 
-async fn forget_bots(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+/// What no longer holds of a calendar that Recall is cut off from: its events are not read, and their bots are gone.
+async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("delete from unreadable_events where calendar_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!(
         "with upcoming as (
              update events set bots = '[]', fingerprint = null

@@ -8,6 +8,7 @@
 #![expect(unreachable_pub, reason = "one binary: everything in it is private")]
 
 mod accept;
+mod bad_data;
 mod bots;
 mod budget;
 mod calendars;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::world::{TOKEN, World};
 
-const OTHER_SECRET: &str = "whsec_b3RoZXItc2VjcmV0LW9mLXRoZS10ZXN0cw==";
+pub const OTHER_SECRET: &str = "whsec_b3RoZXItc2VjcmV0LW9mLXRoZS10ZXN0cw==";
 const VECTOR_1: [&str; 5] = [
     "whsec_plJ3nmyCDGBKInavdOK15jsl",
     "msg_loFOjxBNrRLzqYUf",
@@ -54,7 +54,8 @@ impl Post {
         Self::signed_with(sim::DEFAULT_SECRET, "webhook", id, at, body)
     }
 
-    fn signed_with(secret: &str, family: &str, id: &str, at: DateTime<Utc>, body: &str) -> Self {
+    /// Signed with any secret, in either family of headers: `svix` or `webhook`.
+    pub fn signed_with(secret: &str, family: &str, id: &str, at: DateTime<Utc>, body: &str) -> Self {
         let signature = Webhook::new(secret).unwrap().sign(id, at.timestamp(), body.as_bytes()).unwrap();
         let names = match family {
             "svix" => ["svix-id", "svix-timestamp", "svix-signature"],
@@ -64,12 +65,16 @@ impl Post {
         Self { headers: names.into_iter().zip(values).collect(), query: String::new(), body: body.into() }
     }
 
-    fn unsigned(query: &str, body: &str) -> Self {
+    pub fn unsigned(query: &str, body: &str) -> Self {
         Self { headers: vec![], query: query.into(), body: body.into() }
     }
 
     pub async fn send(self, world: &World) -> Response {
-        let mut request = Client::new().post(format!("{}/webhooks/recall{}", world.replica.url, self.query));
+        self.send_to(&format!("{}/webhooks/recall", world.replica.url)).await
+    }
+
+    pub async fn send_to(self, url: &str) -> Response {
+        let mut request = Client::new().post(format!("{url}{}", self.query));
         for (name, value) in self.headers {
             request = request.header(name, HeaderValue::from_str(&value).unwrap());
         }

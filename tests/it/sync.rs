@@ -1,4 +1,4 @@
-//! Mirroring events (number 3 of the main job): P5, P6 and P9.
+//! Mirroring events (number 3 of the main job): P5 and P6.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
@@ -7,13 +7,13 @@ use rollcall::{
     sim::{Endpoint, Fault, NewEvent},
     store::events,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::world::{LINK, World};
 
 /// So many meetings, in one change.
-fn create_meetings(world: &World, calendar: Uuid, count: i64) -> Vec<Uuid> {
+pub fn create_meetings(world: &World, calendar: Uuid, count: i64) -> Vec<Uuid> {
     let meeting = |n: i64| {
         let start = world.in_minutes(60 + 15 * n);
         NewEvent::new(&format!("Meeting {n}"), start, 15).at(&format!("https://acme.zoom.us/j/{n}"))
@@ -234,134 +234,6 @@ async fn retrieve(world: &World, id: Uuid) -> Event {
     let lookup = |name: &str| world.vars.get(name).cloned();
     let config = rollcall::config::Config::from_lookup(&lookup).unwrap();
     Client::new(&config.recall).unwrap().retrieve_calendar_event(rollcall::domain::event::EventId(id)).await.unwrap()
-}
-
-#[tokio::test]
-async fn an_event_that_cannot_be_read_hides_no_other_and_is_visible_until_it_is_well() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    let events = create_meetings(&world, calendar, 4);
-    world.sim.override_event_json(events[0], |event| event["start_time"] = Value::Null);
-    world.sim.override_event_json(events[1], |event| event["is_deleted"] = json!("secret-value"));
-    world.sim.override_event_json(events[2], |event| event["id"] = json!("not an id"));
-    world.settle().await;
-    world.bot(events[3]);
-    assert_eq!(world.sim.live_bots().len(), 1);
-    let reasons =
-        world.query("select string_agg(event_id || ': ' || reason, '; ' order by reason) from unreadable_events").await;
-    assert!(reasons.contains(&events[0].to_string()) && reasons.contains(&events[1].to_string()), "{reasons}");
-    assert!(!reasons.contains("secret-value"), "the reason quotes no value: {reasons}");
-
-    for event in &events {
-        world.sim.override_event(*event, None);
-    }
-    world.advance(TimeDelta::seconds(1));
-    world.request_full_sync(calendar).await;
-    world.settle().await;
-    assert_eq!(world.sim.live_bots().len(), 4);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn an_unreadable_event_stays_visible_while_others_are_read() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    let events = create_meetings(&world, calendar, 2);
-    world.sim.override_event_json(events[0], |event| event["start_time"] = Value::Null);
-    world.settle().await;
-    let unreadable = "select string_agg(event_id, ' ') from unreadable_events";
-    assert_eq!(world.query(unreadable).await, events[0].to_string());
-
-    // Incremental lists; in the second it does not stand any more.
-    for _ in 0..2 {
-        world.advance(TimeDelta::minutes(10));
-        world.meeting(calendar);
-        world.settle().await;
-        assert_eq!(world.query(unreadable).await, events[0].to_string());
-    }
-    world.request_full_sync(calendar).await;
-    world.settle().await;
-    assert_eq!(world.query(unreadable).await, events[0].to_string());
-
-    world.sim.override_event(events[0], None);
-    world.sim.edit_event(events[0], |event| event.title = "Well again".into());
-    world.settle().await;
-    assert_eq!(world.query(unreadable).await, "null");
-    world.bot(events[0]);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn what_is_odd_but_usable_gets_its_bot() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    let events = create_meetings(&world, calendar, 8);
-    let raw = |event: &mut Value, raw: &str| event["raw"] = serde_json::from_str(raw).unwrap();
-    world.sim.override_event_json(events[0], |event| raw(event, r#"{"summary":"NUL \u0000 in it"}"#));
-    world.sim.override_event_json(events[1], |event| event["platform_id"] = json!("NUL \0 in it"));
-    world.sim.override_event_json(events[2], |event| event["raw"] = json!("no object"));
-    world.sim.override_event_json(events[3], |event| event["meeting_platform"] = json!("hologram"));
-    world.sim.override_event_json(events[4], |event| event["platform"] = json!("carrier_pigeon"));
-    world.sim.override_event_json(events[5], |event| event["raw"]["status"] = json!({"deep": [[[[]]]]}));
-    let text = world.sim.event(events[6]).unwrap().to_string();
-    let surrogate = text.replacen(r#""summary":""#, r#""summary":"\ud800 "#, 1);
-    assert_ne!(surrogate, text);
-    world.sim.override_event(events[6], Some(surrogate));
-    let nested = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
-    let text = world.sim.event(events[7]).unwrap().to_string();
-    let nested = text.replacen(r#""raw":{"#, &format!(r#""raw":{{"nested":{nested},"#), 1);
-    assert_ne!(nested, text);
-    world.sim.override_event(events[7], Some(nested));
-    world.settle().await;
-    assert_eq!(world.query("select count(*) from events").await, "8");
-    assert_eq!(world.sim.live_bots().len(), 8);
-    world.finish_as_it_is().await;
-}
-
-#[tokio::test]
-async fn an_event_whose_bots_are_oddly_listed_gets_its_bot() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    let events = create_meetings(&world, calendar, 3);
-    world.sim.override_event_json(events[0], |event| event["bots"] = Value::Null);
-    world.sim.override_event_json(events[1], |event| event["bots"] = json!([{"bot_id": "1", "state": "new"}]));
-    world.sim.override_event_json(events[2], |event| event["platform"] = Value::Null);
-    world.sim.deliver_due().await;
-    world.take_turns_until(Endpoint::ListEvents).await;
-    for event in &events {
-        world.sim.override_event(*event, None);
-    }
-    world.settle().await;
-    assert_eq!(world.sim.live_bots().len(), 3);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn an_event_that_the_database_refuses_hides_no_other() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    world.sim.create_event(calendar, NewEvent::new("Lunch", world.in_minutes(60), 30)); // so that there is a cursor
-    world.settle().await;
-    let events = create_meetings(&world, calendar, 3);
-    world.execute("alter table events add constraint no_poison check (meeting_url not like '%/j/1')").await;
-    world.settle().await;
-    world.assert_no_bot(events[1]);
-    assert_eq!(world.sim.live_bots().len(), 2);
-    assert!(world.query("select reason from unreadable_events").await.starts_with("cannot be stored"));
-    world.finish_as_it_is().await;
-}
-
-#[tokio::test]
-async fn a_page_that_repeats_an_event_is_mirrored() {
-    let world = World::new().await;
-    let calendar = world.calendar("ada@acme.test").await;
-    let event = world.meeting(calendar);
-    let shown = world.sim.event(event).unwrap();
-    let page = json!({"next": null, "previous": null, "results": [shown, shown, shown]});
-    world.sim.fail_next(Endpoint::ListEvents, Fault::Body { status: 200, body: page.to_string() }, 1);
-    world.settle().await;
-    world.bot(event);
-    world.finish().await;
 }
 
 #[tokio::test]

@@ -26,9 +26,6 @@ pub struct Watch {
     pub had_bot: BTreeSet<(Uuid, DateTime<Utc>, String)>,
     /// Keys of Schedule Bot calls that hung.
     late_keys: BTreeSet<String>,
-    /// Whether two bots of one key are a violation if both are in the call. They are, by P4; the service does not prevent it
-    /// yet where copies of a meeting are first seen after its start. See `found.rs`.
-    is_strict: bool,
     /// Turns that hung go on now, with what they knew then.
     pub turns_go_on: bool,
     pub bot_calls: usize,
@@ -43,11 +40,6 @@ struct Mirrored {
 }
 
 impl Watch {
-    /// One that forgives nothing that is known.
-    pub fn strict() -> Self {
-        Self { is_strict: true, ..Self::default() }
-    }
-
     /// Looks at everything once.
     pub async fn look(&mut self, stage: &Stage<'_>) -> Result<(), Violation> {
         let before = self.look_at_mirror(stage).await?;
@@ -134,11 +126,7 @@ impl Watch {
                 by_meeting.entry((*event, bot.join_at, &bot.meeting_url)).or_default().push(bot);
             }
         }
-        let are_twins = |bots: &&Vec<&Bot>| {
-            let all_are_in_call = bots.iter().all(|bot| bot.state == BotState::InCall);
-            bots.len() > 1 && (self.is_strict || !all_are_in_call)
-        };
-        if let Some(twins) = by_key.values().find(are_twins) {
+        if let Some(twins) = by_key.values().find(|bots| bots.len() > 1) {
             return Err(Violation::new("two live bots for a key", describe(twins)));
         }
         match by_meeting.values().find(|bots| bots.len() > 1) {

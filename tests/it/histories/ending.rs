@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::{Row, types::Json};
 use uuid::Uuid;
 
-use super::{Violation, checks::Watch, oracle, player::LINKS, stage::Stage};
+use super::{Violation, checks::Watch, operation::Forgery, oracle, player::LINKS, stage::Stage};
 
 /// Rounds of turns after which a stage that does not come to rest never will.
 const MAX_ROUNDS: usize = 300;
@@ -45,6 +45,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
 
 async fn end_troubles(stage: &mut Stage<'_>, watch: &mut Watch) {
     stage.sim.clear_faults();
+    stage.mend_all();
     stage.sim.knobs(|knobs| knobs.pool_empty = 0.0);
     stage.site.proxy.open();
     stage.let_go(watch).await;
@@ -126,7 +127,13 @@ async fn check_queue(stage: &Stage<'_>) -> Result<(), Violation> {
         "select count(*) from unnest($1::text[]) as id where not exists (select from deliveries where deliveries.id = id.id)",
     );
     let lost: i64 = recorded.bind(delivered).fetch_one(&stage.site.db).await.unwrap();
-    if lost > 0 { Err(Violation::new("an acknowledged delivery is lost", lost.to_string())) } else { Ok(()) }
+    if lost > 0 {
+        return Err(Violation::new("an acknowledged delivery is lost", lost.to_string()));
+    }
+    // P2.
+    let forged = sqlx::query_scalar::<_, i64>("select count(*) from deliveries where id = $1").bind(Forgery::ID);
+    let recorded = forged.fetch_one(&stage.site.db).await.unwrap();
+    if recorded > 0 { Err(Violation::new("a forged delivery is recorded", recorded.to_string())) } else { Ok(()) }
 }
 
 /// Whether the mirror has to know the bots as well, which Recall may change without a new version of the event.
@@ -226,7 +233,7 @@ async fn check_that_all_is_quiet(stage: &mut Stage<'_>, watch: &mut Watch) -> Re
 async fn check_secrets(stage: &Stage<'_>) -> Result<(), Violation> {
     let secrets = [sim::DEFAULT_API_KEY, sim::DEFAULT_SECRET];
     let logs = stage.site.logs();
-    let mut unmentionable = secrets.iter().chain(&LINKS);
+    let mut unmentionable = secrets.iter().chain(&LINKS).chain(&["Secret"]);
     if let Some(line) = logs.lines().find(|line| unmentionable.any(|secret| line.contains(secret))) {
         return Err(Violation::new("a secret was logged", line.to_owned()));
     }

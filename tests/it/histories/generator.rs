@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::operation::{Call, Knob, Operation, Setting, Trouble};
+use super::operation::{Call, Forgery, Knob, Oddity, Operation, Setting, Trouble};
 
 /// The history of a seed, the same for ever as long as this file does not change.
 pub fn generate(seed: u64) -> Vec<Operation> {
@@ -78,15 +78,18 @@ type Kind = (u32, fn(&mut Rng) -> Operation);
 
 fn operation(rng: &mut Rng, trouble: u32) -> Operation {
     let fault = 3 * trouble;
-    let kinds: [Kind; 9] = [
+    let kinds: [Kind; 10] = [
         (22, people),
-        (8, |rng| Operation::Advance { minutes: *rng.choice(&[1, 2, 5, 10, 16, 30, 60, 240, 1440, 4320]).unwrap() }),
+        (8, |rng| Operation::Advance {
+            minutes: *rng.choice(&[1, 2, 5, 10, 16, 30, 60, 240, 1440, 4320, 20160]).unwrap(),
+        }),
         (2, |rng| Operation::AdvanceSeconds { seconds: rng.i64(1..120) }),
         (18, webhooks),
         (28, turns),
         (3, calendars),
         (3, restarts),
         (2 * fault, calls_that_fail),
+        (trouble, odd_events),
         (fault, deaths),
     ];
     let total: u32 = kinds.iter().map(|(weight, _)| weight).sum();
@@ -102,7 +105,7 @@ fn operation(rng: &mut Rng, trouble: u32) -> Operation {
 
 fn people(rng: &mut Rng) -> Operation {
     let event = rng.usize(..8);
-    match rng.u8(..22) {
+    match rng.u8(..23) {
         0..=4 => Operation::Create {
             calendar: rng.usize(..4),
             in_minutes: in_minutes(rng),
@@ -124,6 +127,7 @@ fn people(rng: &mut Rng) -> Operation {
         18 => Operation::Delete { event },
         19 => Operation::Restore { event },
         20 => Operation::Transfer { event, calendar: rng.usize(..4) },
+        21 => Operation::Retitle { event, title: rng.usize(..4) },
         _ => Operation::Kick { event },
     }
 }
@@ -139,22 +143,24 @@ fn link(rng: &mut Rng) -> Option<usize> {
 
 fn webhooks(rng: &mut Rng) -> Operation {
     let webhook = rng.usize(..6);
-    match rng.u8(..14) {
+    match rng.u8(..15) {
         0..=6 => Operation::Deliver,
         7 | 8 => Operation::DeliverOne { webhook },
         9 => Operation::Lose,
         10 => Operation::LoseOne { webhook },
         11 => Operation::Repeat { webhook },
         12 => Operation::Reverse,
+        13 => Operation::Forge(*rng.choice(&Forgery::ALL).unwrap()),
         _ => Operation::Delay { count: rng.usize(1..4), minutes: *rng.choice(&[1, 10, 60, 300, 1440]).unwrap() },
     }
 }
 
 fn turns(rng: &mut Rng) -> Operation {
-    match rng.u8(..12) {
+    match rng.u8(..13) {
         0..=4 => Operation::Turns { replica: rng.usize(..2), count: rng.usize(1..4) },
         5..=8 => Operation::Turns { replica: rng.usize(..2), count: 20 },
         9 | 10 => Operation::Together { count: rng.usize(1..6) },
+        11 => Operation::Crowd { replica: rng.usize(..2), count: rng.usize(2..8) },
         _ => Operation::Sweep,
     }
 }
@@ -186,7 +192,6 @@ fn restarts(rng: &mut Rng) -> Operation {
     Operation::Restart { replica: rng.usize(..2), with: *rng.choice(&settings).unwrap() }
 }
 
-/// Not drawn: `SaysEnded`. By design it settles an event, which then has no bot until its next version, even if it is a lie.
 fn calls_that_fail(rng: &mut Rng) -> Operation {
     let troubles = [
         Trouble::Answers(500),
@@ -202,6 +207,7 @@ fn calls_that_fail(rng: &mut Rng) -> Operation {
         Trouble::AsksToWait(507, 20),
         Trouble::Nonsense,
         Trouble::Invalid,
+        Trouble::SaysEnded,
         Trouble::Refused,
         Trouble::AnswerLost,
         Trouble::AnswerLost,
@@ -217,6 +223,14 @@ fn calls_that_fail(rng: &mut Rng) -> Operation {
         call: *rng.choice(&Call::ALL).unwrap(),
         with: *rng.choice(&troubles).unwrap(),
         times: rng.usize(1..4),
+    }
+}
+
+fn odd_events(rng: &mut Rng) -> Operation {
+    let event = rng.usize(..8);
+    match rng.bool() {
+        true => Operation::Garble { event, with: *rng.choice(&Oddity::ALL).unwrap() },
+        false => Operation::Mend { event },
     }
 }
 

@@ -22,7 +22,6 @@ mod turns;
 
 use std::{fmt, time::Duration};
 
-use checks::Watch;
 use operation::Operation;
 use soak::{Plan, soak};
 
@@ -56,12 +55,8 @@ impl fmt::Display for Violation {
 
 /// Plays a list of operations, which must hold to all promises.
 async fn survives(operations: &[Operation]) {
-    survives_under(Watch::default(), operations).await;
-}
-
-async fn survives_under(watch: Watch, operations: &[Operation]) {
     let site = stage::Site::new().await;
-    let result = player::play(&site, operations, watch).await;
+    let result = player::play(&site, operations).await;
     if let Err(violation) = &result {
         println!("{}", site.logs());
         panic!("{violation}");

@@ -4,7 +4,12 @@
 //! Calendars, events and webhooks are named by number, counted among those that there are when the operation is reached: a
 //! list with some operations left out still means something. An operation that finds nothing to act on does nothing.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::sim::{Endpoint, Fault, Knobs};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::receive::{OTHER_SECRET, Post, update_of};
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,6 +96,19 @@ pub enum Operation {
     Kick {
         event: usize,
     },
+    /// Gives an event a title that is hard to read, or to store.
+    Retitle {
+        event: usize,
+        title: usize,
+    },
+    /// The API shows an event that cannot be read, until it is mended or the history ends.
+    Garble {
+        event: usize,
+        with: Oddity,
+    },
+    Mend {
+        event: usize,
+    },
 
     /// Posts what is due, or one of what is due.
     Deliver,
@@ -106,6 +124,8 @@ pub enum Operation {
         webhook: usize,
     },
     Reverse,
+    /// Somebody else sends a webhook, which must be refused.
+    Forge(Forgery),
     /// The next webhooks are sent so much later.
     Delay {
         count: usize,
@@ -126,6 +146,11 @@ pub enum Operation {
     },
     /// Each replica takes a turn, both at once.
     Together {
+        count: usize,
+    },
+    /// One replica takes so many turns at once.
+    Crowd {
+        replica: usize,
         count: usize,
     },
     /// The process dies in the middle of a turn: its future is polled so many times, and dropped.
@@ -168,7 +193,12 @@ impl Operation {
     pub fn is_fault(self) -> bool {
         let harms_webhooks = matches!(
             self,
-            Self::Lose | Self::LoseOne { .. } | Self::Repeat { .. } | Self::Reverse | Self::Delay { .. }
+            Self::Lose
+                | Self::LoseOne { .. }
+                | Self::Repeat { .. }
+                | Self::Reverse
+                | Self::Forge(_)
+                | Self::Delay { .. }
         );
         harms_webhooks || self.is_failure()
     }
@@ -181,6 +211,7 @@ impl Operation {
                 | Self::HangIn { .. }
                 | Self::Abandon
                 | Self::Fail { .. }
+                | Self::Garble { .. }
                 | Self::DatabaseAway
                 | Self::Cut { .. }
         )
@@ -324,4 +355,63 @@ impl Trouble {
             Self::NextElsewhere => Fault::NextElsewhere("https://elsewhere.test".to_owned()),
         }
     }
+}
+
+/// What is wrong with an event that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Oddity {
+    StartIsNull,
+    EndIsMissing,
+    StartIsInYear10000,
+    DeletedIsText,
+    IdIsNone,
+    IsNoObject,
+}
+
+impl Oddity {
+    pub const ALL: [Self; 6] = [
+        Self::StartIsNull,
+        Self::EndIsMissing,
+        Self::StartIsInYear10000,
+        Self::DeletedIsText,
+        Self::IdIsNone,
+        Self::IsNoObject,
+    ];
+
+    pub fn garble(self, event: &mut Value) {
+        match self {
+            Self::StartIsNull => event["start_time"] = Value::Null,
+            Self::EndIsMissing => _ = event.as_object_mut().and_then(|event| event.remove("end_time")),
+            Self::StartIsInYear10000 => event["start_time"] = json!("10000-01-01T00:00:00Z"),
+            Self::DeletedIsText => event["is_deleted"] = json!("perhaps"),
+            Self::IdIsNone => event["id"] = json!("none"),
+            Self::IsNoObject => *event = json!([1e300]),
+        }
+    }
+}
+
+/// What is wrong with a webhook that somebody else sends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Forgery {
+    Unsigned,
+    OtherSecret,
+    TooOld,
+    OtherBody,
+}
+
+impl Forgery {
+    pub const ALL: [Self; 4] = [Self::Unsigned, Self::OtherSecret, Self::TooOld, Self::OtherBody];
+
+    /// A webhook for this calendar, with the id that forged ones have.
+    pub fn post(self, calendar: Uuid, now: DateTime<Utc>) -> Post {
+        let body = update_of(calendar);
+        match self {
+            Self::Unsigned => Post::unsigned("?token=guessed", &body),
+            Self::OtherSecret => Post::signed_with(OTHER_SECRET, "svix", Self::ID, now, &body),
+            Self::TooOld => Post::signed_at(now - TimeDelta::minutes(6), Self::ID, &body),
+            Self::OtherBody => Post { body: update_of(Uuid::nil()), ..Post::signed_at(now, Self::ID, &body) },
+        }
+    }
+
+    pub const ID: &str = "msg_forged";
 }

@@ -11,7 +11,7 @@ use super::{
     Violation,
     checks::Watch,
     ending,
-    operation::Operation,
+    operation::{Forgery, Operation},
     stage::{Site, Stage},
 };
 
@@ -22,9 +22,14 @@ pub const LINKS: [&str; 3] = [
     "https://teams.microsoft.com/l/meetup-join/1",
 ];
 
+/// What is hard to read or to store in them. They must appear in no log either.
+pub const TITLES: [&str; 4] =
+    ["Secret\0Project", "Secret \u{202e}Project \u{1f47b}", "Secret'); drop table events; --", "Secret \\ud800 \" } ]"];
+
 /// Plays a history to its end, or to the first violation.
-pub async fn play(site: &Site, operations: &[Operation], mut watch: Watch) -> Result<(), Violation> {
+pub async fn play(site: &Site, operations: &[Operation]) -> Result<(), Violation> {
     let mut stage = Stage::set(site, operations).await;
+    let mut watch = Watch::default();
     watch.needs_full_sync = operations.iter().any(|operation| operation.is_failure());
     for (number, operation) in operations.iter().enumerate() {
         let carried_out = stage.carry_out(*operation, &mut watch).await;
@@ -38,6 +43,8 @@ impl Stage<'_> {
         match operation {
             Operation::Turns { replica, count } => return self.take_turns(replica, count, watch).await,
             Operation::Together { count } => return self.take_turns_together(count, watch).await,
+            Operation::Crowd { replica, count } => self.take_turns_at_once(replica, count).await,
+            Operation::Forge(forgery) => return self.forge(forgery).await,
             Operation::Kill { replica, polls } => self.kill_in_turn(replica, polls).await,
             Operation::HangIn { replica, after_acting } => self.hang_in_turn(replica, after_acting, watch).await,
             Operation::LetGo => self.let_go(watch).await,
@@ -111,6 +118,13 @@ impl Stage<'_> {
                 on(event(number).zip(calendar(to)), |(id, to)| sim.transfer_event(id, to));
             }
             Operation::Kick { event: number } => on(event(number), |id| _ = sim.kick_bot(id)),
+            Operation::Retitle { event: number, title } => on(event(number), |id| {
+                sim.edit_event(id, |event| event.title = TITLES[title % TITLES.len()].to_owned());
+            }),
+            Operation::Garble { event: number, with } => {
+                on(event(number), |id| sim.override_event_json(id, |event| with.garble(event)));
+            }
+            Operation::Mend { event: number } => on(event(number), |id| self.mend(id)),
             Operation::Lose => _ = sim.lose_pending_webhooks(),
             Operation::LoseOne { webhook } => {
                 on(nth(&sim.pending_webhooks(), webhook), |message| _ = sim.lose_webhook(&message.id));
@@ -163,6 +177,23 @@ impl Stage<'_> {
         others.iter().for_each(|id| _ = self.sim.lose_webhook(id));
         self.sim.deliver_due().await;
         others.iter().for_each(|id| _ = self.sim.replay_webhook(id));
+    }
+
+    /// The API shows the event as it is again, in a new version.
+    fn mend(&self, event: Uuid) {
+        self.sim.override_event(event, None);
+        self.sim.edit_event(event, |_| {});
+    }
+
+    pub fn mend_all(&self) {
+        self.events().into_iter().for_each(|event| self.sim.override_event(event, None));
+    }
+
+    async fn forge(&self, forgery: Forgery) -> Result<(), Violation> {
+        let Some(calendar) = nth(&self.calendars(), 0) else { return Ok(()) };
+        let status = forgery.post(calendar, self.now()).send_to(&self.receiver).await.status();
+        let was_refused = status == reqwest::StatusCode::UNAUTHORIZED;
+        if was_refused { Ok(()) } else { Err(Violation::new("a forged webhook was accepted", status.to_string())) }
     }
 
     /// Requests the sweep, as the timer does.

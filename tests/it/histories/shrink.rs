@@ -1,6 +1,6 @@
 //! Makes a failing history short: drops halves, then quarters, … then single operations, while it still breaks the same rule.
 
-use super::{Violation, checks::Watch, operation::Operation, player::play, stage::Site};
+use super::{Violation, operation::Operation, player::play, stage::Site};
 
 /// Plays after which what is left is short enough.
 const MAX_PLAYS: usize = 150;
@@ -38,5 +38,5 @@ pub async fn shrink(
 }
 
 async fn fails(site: &Site, operations: &[Operation], as_before: &Violation) -> Option<Violation> {
-    play(site, operations, Watch::default()).await.err().filter(|violation| violation.rule == as_before.rule)
+    play(site, operations).await.err().filter(|violation| violation.rule == as_before.rule)
 }

@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Violation, checks::Watch, generator::generate, operation::Operation, player::play, shrink::shrink, stage::Site,
-};
+use super::{Violation, generator::generate, operation::Operation, player::play, shrink::shrink, stage::Site};
 
 /// What is to be played.
 pub struct Plan {
@@ -63,7 +61,7 @@ async fn work(plan: &Plan, score: &Score, next_seed: &AtomicU64, began: Instant)
         }
         let operations = generate(seed);
         score.count(&operations);
-        if let Err(violation) = play(&site, &operations, Watch::default()).await {
+        if let Err(violation) = play(&site, &operations).await {
             score.report(&site, seed, operations, violation).await;
             if !plan.is_long {
                 break;

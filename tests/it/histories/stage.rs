@@ -99,6 +99,8 @@ pub struct Stage<'a> {
     pub limits: Limits,
     /// Turns that hang, by replica.
     pub hung: Vec<JoinHandle<()>>,
+    /// Where webhooks go.
+    pub receiver: String,
     client: Client,
     serving: JoinHandle<()>,
 }
@@ -138,9 +140,10 @@ impl<'a> Stage<'a> {
         ]);
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();
-        let serving = serve(&config, &site.pools[0], &clock, &sim).await;
+        let (receiver, serving) = serve(&config, &site.pools[0], &clock).await;
+        sim.set_endpoint(&receiver);
         let replicas = [(); 2].map(|()| Replica { vars: vars.clone(), worker: None });
-        let mut stage = Self { site, sim, clock, replicas, limits, hung: vec![], client, serving };
+        let mut stage = Self { site, sim, clock, replicas, limits, hung: vec![], receiver, client, serving };
         stage.restart(0, Setting::Same).await;
         stage.restart(1, Setting::Same).await;
         stage
@@ -236,11 +239,11 @@ fn read_config(vars: &BTreeMap<&'static str, String>) -> Config {
     Config::from_lookup(&|name| vars.get(name).cloned()).unwrap()
 }
 
-async fn serve(config: &Config, db: &PgPool, clock: &Clock, sim: &Sim) -> JoinHandle<()> {
+async fn serve(config: &Config, db: &PgPool, clock: &Clock) -> (String, JoinHandle<()>) {
     let receiver = receiver(config, db, ApiHealth::default(), clock);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    sim.set_endpoint(&format!("http://{}/webhooks/recall", listener.local_addr().unwrap()));
-    tokio::spawn(async move { axum::serve(listener, router(receiver)).await.unwrap() })
+    let url = format!("http://{}/webhooks/recall", listener.local_addr().unwrap());
+    (url, tokio::spawn(async move { axum::serve(listener, router(receiver)).await.unwrap() }))
 }
 
 /// Log lines of one history.

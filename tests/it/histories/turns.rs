@@ -2,6 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
+use futures_util::future::join_all;
 use rollcall::{
     sim::{Endpoint, Fault},
     worker::Worker,
@@ -32,6 +33,11 @@ impl Stage<'_> {
             }
         }
         Ok(())
+    }
+
+    pub async fn take_turns_at_once(&self, replica: usize, count: usize) {
+        let worker = &self.replicas[replica].worker;
+        join_all((0..count).map(|_| take_one_turn(worker.clone()))).await;
     }
 
     /// The process dies in the middle of a turn, if the turn lasts that long, and is started again.
