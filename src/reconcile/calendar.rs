@@ -3,6 +3,9 @@
 //! What must hold: the cursor moves only after the last page is committed (P6), and to nothing that was not seen. A run over
 //! many pages may be put aside between two of them, for budget or to let others have a turn: how far it came is committed
 //! with each page. Hints that arrive meanwhile are not answered by it, so it settles the generation that it began with.
+//!
+//! A page begins at a place in a list that may change meanwhile: an event that moves away from before that place lets another
+//! one slip past, unseen. So when a run finds events that changed while an earlier one turned its pages, that one is repeated.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -17,7 +20,7 @@ use crate::{
     recall::{EventPage, Failure, PageQuery, UnreadableEvent},
     store::{
         self, calendars,
-        calendars::SyncState,
+        calendars::{EndedRun, PagedRun, SyncState},
         events,
         queue::{self, Claimed, Key, Request},
     },
@@ -26,6 +29,8 @@ use crate::{
 
 /// How far before the cursor an incremental run begins. `updated_at` may become visible late, or tie.
 const OVERLAP: TimeDelta = TimeDelta::minutes(2);
+/// How far the API's clock may be from ours.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(5);
 /// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
 const MAX_PAGES: u32 = 400;
 /// Pages of one turn: well within the time that a turn may take.
@@ -47,6 +52,10 @@ struct Run {
     events: usize,
     changed: usize,
     seen_until: Option<DateTime<Utc>>,
+    /// The run before, if it took several pages.
+    paged_before: Option<PagedRun>,
+    /// The list changed while that one was read.
+    has_slipped: bool,
 }
 
 impl Reconciler {
@@ -81,6 +90,7 @@ impl Reconciler {
         let lost_its_bots = !is_connected || was_disconnected_since(before.as_ref(), calendar.disconnected_at);
         // The address is part of what is decided with: its domain is in the keys of `DEDUPLICATION=company`.
         let is_renamed = before.as_ref().is_some_and(|before| before.email != calendar.email);
+        let paged_before = before.as_ref().and_then(|before| before.paged);
         let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_renamed);
         let run = Run {
             from: list_from(cursor, claimed.since),
@@ -92,6 +102,8 @@ impl Reconciler {
             events: 0,
             changed: 0,
             seen_until: None,
+            paged_before,
+            has_slipped: false,
         };
         let mut tx = self.db.begin().await?;
         if !calendars::mirror(&mut *tx, &calendar, sent_at).await? {
@@ -169,7 +181,12 @@ impl Reconciler {
             if is_full {
                 events::clear_unreadable_before(&mut *tx, id, run.started_at).await?;
             }
-            calendars::advance_cursor(&mut *tx, id, run.seen_until, run.started_at, is_full).await?;
+            calendars::advance_cursor(&mut *tx, id, &run.ended(now)).await?;
+            if let Some(since) = run.slipped_since() {
+                tracing::info!("events changed while an earlier list was read page by page; it is read again");
+                let again = Request { key: Key::Calendar(id), since: Some(since), deadline: now };
+                queue::request(&mut tx, &[again], now).await?;
+            }
         }
         tx.commit().await?;
         for UnreadableEvent { event_id, reason } in &page.unreadable {
@@ -216,7 +233,27 @@ impl Run {
         self.next = next;
         self.events += page.events.len();
         self.seen_until = page.events.iter().map(|event| event.updated_at).chain(self.seen_until).max();
+        self.has_slipped |= self.paged_before.is_some_and(|paged| {
+            let turning = paged.from - CLOCKS_DIFFER..=paged.until + CLOCKS_DIFFER;
+            page.events.iter().any(|event| turning.contains(&event.updated_at))
+        });
         Ok(())
+    }
+
+    fn ended(&self, now: DateTime<Utc>) -> EndedRun {
+        let since = self.from.unwrap_or(DateTime::UNIX_EPOCH);
+        EndedRun {
+            started_at: self.started_at,
+            seen_until: self.seen_until,
+            is_full: self.from.is_none(),
+            paged: (self.pages > 1).then_some(PagedRun { since, from: self.started_at, until: now }),
+        }
+    }
+
+    /// From when on the run before has to be repeated, unless this one has done so.
+    fn slipped_since(&self) -> Option<DateTime<Utc>> {
+        let slipped = self.paged_before.filter(|_| self.has_slipped)?;
+        self.from.is_some_and(|from| from > slipped.since).then_some(slipped.since)
     }
 
     /// What a full run writes though it is older than the cursor is what no incremental run saw.

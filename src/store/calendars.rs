@@ -1,6 +1,7 @@
 //! The mirror of calendars.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
@@ -19,6 +20,32 @@ pub struct SyncState {
     pub cursor: Option<DateTime<Utc>>,
     /// When they were last read whole.
     pub full_synced_at: Option<DateTime<Utc>>,
+    /// The last run, if it took several pages.
+    pub paged: Option<PagedRun>,
+}
+
+/// A run that took several pages, between which the list may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagedRun {
+    /// It listed what had changed since; the Unix epoch for a full run.
+    pub since: DateTime<Utc>,
+    /// When it began.
+    pub from: DateTime<Utc>,
+    /// When its last page came.
+    pub until: DateTime<Utc>,
+}
+
+/// A run whose last page is mirrored.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedRun {
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// The greatest version seen.
+    pub seen_until: Option<DateTime<Utc>>,
+    /// It listed all events.
+    pub is_full: bool,
+    /// If it took several pages.
+    pub paged: Option<PagedRun>,
 }
 
 /// The state of a calendar; `None` if it is not mirrored.
@@ -26,14 +53,23 @@ pub struct SyncState {
 /// # Errors
 /// The database's.
 pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<SyncState>, Error> {
-    let row = sqlx::query!("select status, email, gone_at, cursor, full_synced_at from calendars where id = $1", id.0)
-        .fetch_optional(db)
-        .await?;
+    let row = sqlx::query!(
+        "select status, email, gone_at, cursor, synced_at, full_synced_at, paged_since, paged_until
+         from calendars
+         where id = $1",
+        id.0,
+    )
+    .fetch_optional(db)
+    .await?;
     Ok(row.map(|row| SyncState {
         status: row.gone_at.is_none().then(|| CalendarStatus::from(row.status.as_str())),
         email: row.email,
         cursor: row.cursor,
         full_synced_at: row.full_synced_at,
+        paged: match (row.paged_since, row.synced_at, row.paged_until) {
+            (Some(since), Some(from), Some(until)) => Some(PagedRun { since, from, until }),
+            _ => None,
+        },
     }))
 }
 
@@ -173,24 +209,22 @@ async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>
 ///
 /// # Errors
 /// The database's.
-pub async fn advance_cursor(
-    db: impl PgExecutor<'_>,
-    id: CalendarId,
-    seen_until: Option<DateTime<Utc>>,
-    run_started_at: DateTime<Utc>,
-    is_full: bool,
-) -> Result<(), Error> {
+pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &EndedRun) -> Result<(), Error> {
     sqlx::query!(
         "update calendars set
              -- `least` would take the time for a run that saw nothing.
              cursor = greatest(cursor, case when $2::timestamptz is not null then least($2, $3::timestamptz) end),
              synced_at = $3,
-             full_synced_at = case when $4 then $3::timestamptz else full_synced_at end
+             full_synced_at = case when $4 then $3::timestamptz else full_synced_at end,
+             paged_since = $5,
+             paged_until = $6
          where id = $1",
         id.0,
-        seen_until,
-        run_started_at,
-        is_full,
+        run.seen_until,
+        run.started_at,
+        run.is_full,
+        run.paged.map(|paged| paged.since),
+        run.paged.map(|paged| paged.until),
     )
     .execute(db)
     .await?;

@@ -264,3 +264,29 @@ async fn an_event_beyond_the_window_gets_its_bot_when_it_enters() {
     world.bot(event);
     world.finish().await;
 }
+
+/// A place in a list is a start, and how many events at that start come before it.
+#[tokio::test]
+async fn an_event_that_slips_past_a_page_is_found_by_the_next_sync() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 3);
+    let calendar = world.calendar("ada@acme.test").await;
+    let at_once = |n| NewEvent::new("All hands", world.in_minutes(60), 30).at(&format!("https://acme.zoom.us/j/{n}"));
+    let mut events = world.sim.create_events(calendar, (0..5).map(at_once).collect());
+    events.sort();
+    world.sim.deliver_due().await;
+    world.advance(TimeDelta::minutes(1));
+    world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
+    let worker = world.replica.worker.clone();
+    let turn = tokio::spawn(async move { worker.take_one_turn().await.unwrap() });
+    world.until(|| world.sim.hanging() == 1).await;
+    // The first page is on its way: of what it lists, something is not there any more when the second is asked for.
+    world.sim.move_event(events[0], world.in_minutes(200));
+    world.sim.release();
+    turn.await.unwrap();
+    assert_eq!(world.query("select count(*) from events").await, "4", "one has slipped past");
+
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 5);
+    world.finish().await;
+}
