@@ -275,7 +275,7 @@ async fn an_event_that_slips_past_a_page_is_found_by_the_next_sync() {
     let mut events = world.sim.create_events(calendar, (0..5).map(at_once).collect());
     events.sort();
     world.sim.deliver_due().await;
-    world.advance(TimeDelta::minutes(1));
+    world.advance(TimeDelta::minutes(10));
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
     let worker = world.replica.worker.clone();
     let turn = tokio::spawn(async move { worker.take_one_turn().await.unwrap() });
