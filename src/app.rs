@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::Config,
-    http::{self, LogLimit, Receiver, inbox::Inbox, signature::Verifier},
+    http::{self, LogLimit, Looks, Receiver, inbox::Inbox, signature::Verifier},
     recall::Client,
     reconcile::{
         Reconciler,
@@ -81,6 +81,7 @@ impl App {
             metrics: telemetry::metrics_handle(),
             unproven: LogLimit::default(),
             clock: clock.clone(),
+            looks: Looks::default(),
         };
         let api = Client::new(&config.recall).context("cannot set up the API client")?;
         let listener = TcpListener::bind(config.listen_addr)

@@ -37,6 +37,13 @@ pub const QUEUE_KEYS: &str = "rollcall_queue_keys";
 /// Age in seconds of the oldest unanswered request, by `kind` and `state`.
 pub const QUEUE_OLDEST_SECONDS: &str = "rollcall_queue_oldest_seconds";
 
+/// Connected calendars.
+pub const CALENDARS: &str = "rollcall_calendars";
+/// Connected calendars whose events were never read to the end of a list.
+pub const CALENDARS_NEVER_SYNCED: &str = "rollcall_calendars_never_synced";
+/// Seconds since the connected calendar was synced whose last sync is the longest ago, whatever its syncs since came to.
+pub const OLDEST_SYNC_SECONDS: &str = "rollcall_oldest_sync_seconds";
+
 /// `LOG_FORMAT` or `RUST_LOG` is malformed.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable} {problem}")]
@@ -108,6 +115,9 @@ fn describe() {
     metrics::describe_counter!(UNREADABLE_EVENTS, "Events that could not be read or stored");
     metrics::describe_gauge!(QUEUE_KEYS, "Keys in the queue, by kind and state");
     metrics::describe_gauge!(QUEUE_OLDEST_SECONDS, "Age of the oldest unanswered request, by kind and state");
+    metrics::describe_gauge!(CALENDARS, "Connected calendars");
+    metrics::describe_gauge!(CALENDARS_NEVER_SYNCED, "Connected calendars whose events were never read");
+    metrics::describe_gauge!(OLDEST_SYNC_SECONDS, "Seconds since the last sync of the calendar that waits the longest");
 }
 
 /// An error and all that caused it, in one line.

@@ -85,6 +85,8 @@ pub enum NoBot {
     SentAway,
     /// The meeting has begun, and another event's bot was scheduled for it: ours would be a second one.
     Covered,
+    /// The bot was to join when the meeting was at another time; one is in the meeting.
+    InMeeting,
     /// A replica with a newer configuration has decided.
     LeftToNewer,
 }
@@ -163,6 +165,7 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
         | NoBot::RuleSaysNo
         | NoBot::SentAway
         | NoBot::Covered
+        | NoBot::InMeeting
         | NoBot::LeftToNewer => {
             if has_future_bot {
                 Plan::Unschedule(reason)
@@ -175,20 +178,34 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
 
 fn plan_wanted(situation: &Situation, calendar: &Calendar, meeting_url: &str) -> Plan {
     let key = situation.policy.deduplication.key(situation.event, calendar, meeting_url);
+    match plan_with_key(situation, &key, meeting_url) {
+        Plan::Nothing(reason) => plan_unwanted(situation, reason),
+        Plan::Keep(Kept::InMeeting) if has_stray_bot(situation, &key) => Plan::Unschedule(NoBot::InMeeting),
+        plan => plan,
+    }
+}
+
+/// Whether the meeting has begun, and the event has a bot that was to join when it was at another time.
+fn has_stray_bot(situation: &Situation, key: &str) -> bool {
+    let is_stray = |bot: &ObservedBot| bot.is_future(situation.now) && bot.deduplication_key != key;
+    situation.event.start_time <= situation.now && situation.event.bots.iter().any(is_stray)
+}
+
+fn plan_with_key(situation: &Situation, key: &str, meeting_url: &str) -> Plan {
     let needed = match situation.event.bots.iter().find(|bot| bot.deduplication_key == key) {
         Some(bot) if situation.event.start_time <= situation.now || !bot.is_future(situation.now) => {
             return Plan::Keep(Kept::InMeeting);
         }
-        Some(_) => match reconfiguration(situation, &key) {
+        Some(_) => match reconfiguration(situation, key) {
             Ok(needed) => needed,
             Err(kept) => return Plan::Keep(kept),
         },
-        None => match absence(situation, &key, meeting_url) {
+        None => match absence(situation, key, meeting_url) {
             Ok(needed) => needed,
             Err(plan) => return plan,
         },
     };
-    Plan::Schedule { key, reason: needed }
+    Plan::Schedule { key: key.to_owned(), reason: needed }
 }
 
 /// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else is
@@ -289,6 +306,7 @@ impl NoBot {
             Self::RuleSaysNo => "RECORD_WHEN does not want it",
             Self::SentAway => "the bot of this meeting left after it began; somebody may have sent it away",
             Self::Covered => "another event's bot was scheduled for this meeting, which has begun",
+            Self::InMeeting => "another bot is in the meeting, or joining",
             Self::LeftToNewer => "a newer configuration has decided",
         }
     }

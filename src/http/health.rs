@@ -8,12 +8,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use serde_json::json;
+use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::Receiver;
 use crate::{
-    store::{self, queue_state},
+    store::{self, calendars, queue_state},
     telemetry,
 };
 
@@ -38,30 +41,41 @@ pub(super) async fn readyz(State(receiver): State<Receiver>) -> Response {
 }
 
 async fn check_database(receiver: &Receiver) -> Result<(), String> {
-    let check = async {
-        let mut db = receiver.db.acquire().await?;
-        store::check_writable(&mut db).await
+    let db = receiver.db.clone();
+    let check = async move {
+        let check = async { store::check_writable(&mut *db.acquire().await?).await };
+        match timeout(DATABASE_TIMEOUT, check).await {
+            Err(_) => Err(format!("the database did not answer within {} s", DATABASE_TIMEOUT.as_secs())),
+            // Without its cause, which may name hosts and users to anybody who asks.
+            Ok(result) => result.map_err(|error: store::Error| error.to_string()),
+        }
     };
-    match timeout(DATABASE_TIMEOUT, check).await {
-        Err(_) => Err(format!("the database did not answer within {} s", DATABASE_TIMEOUT.as_secs())),
-        // Without its cause, which may name hosts and users to anybody who asks.
-        Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok(())) if !receiver.is_migrated.load(Ordering::Acquire) => Err("migrations have not finished".into()),
-        Ok(Ok(())) => Ok(()),
-    }
+    receiver.looks.readiness.run(|| check.boxed()).await?;
+    if receiver.is_migrated.load(Ordering::Acquire) { Ok(()) } else { Err("migrations have not finished".into()) }
 }
 
-/// Prometheus text. What the queue holds is counted now; without a database the rest is told all the same.
+/// Prometheus text. What the database holds is counted now; without it the rest is told all the same.
 pub(super) async fn metrics(State(receiver): State<Receiver>) -> Response {
-    if let Ok(Ok(depths)) = timeout(DATABASE_TIMEOUT, queue_state::depths(&receiver.db, receiver.clock.now())).await {
-        for kind in ["calendar", "event", "sweep"] {
-            for state in ["due", "later", "leased", "budget", "parked"] {
-                let depth = depths.iter().find(|depth| (depth.kind.as_str(), depth.state.as_str()) == (kind, state));
-                let (keys, oldest) = depth.map_or((0, 0.0), |depth| (depth.keys, depth.oldest_secs));
-                metrics::gauge!(telemetry::QUEUE_KEYS, "kind" => kind, "state" => state).set(keys as f64);
-                metrics::gauge!(telemetry::QUEUE_OLDEST_SECONDS, "kind" => kind, "state" => state).set(oldest);
-            }
+    let (db, now) = (receiver.db.clone(), receiver.clock.now());
+    let gauges = async move { _ = timeout(DATABASE_TIMEOUT, set_gauges(&db, now)).await };
+    receiver.looks.gauges.run(|| gauges.boxed()).await;
+    ([("content-type", "text/plain; version=0.0.4")], receiver.metrics.render()).into_response()
+}
+
+async fn set_gauges(db: &PgPool, now: DateTime<Utc>) -> Result<(), store::Error> {
+    let mut db = db.acquire().await?;
+    let depths = queue_state::depths(&mut *db, now).await?;
+    for kind in ["calendar", "event", "sweep"] {
+        for state in ["due", "later", "leased", "budget", "parked"] {
+            let depth = depths.iter().find(|depth| (depth.kind.as_str(), depth.state.as_str()) == (kind, state));
+            let (keys, oldest) = depth.map_or((0, 0.0), |depth| (depth.keys, depth.oldest_secs));
+            metrics::gauge!(telemetry::QUEUE_KEYS, "kind" => kind, "state" => state).set(keys as f64);
+            metrics::gauge!(telemetry::QUEUE_OLDEST_SECONDS, "kind" => kind, "state" => state).set(oldest);
         }
     }
-    ([("content-type", "text/plain; version=0.0.4")], receiver.metrics.render()).into_response()
+    let freshness = calendars::freshness(&mut *db, now).await?;
+    metrics::gauge!(telemetry::CALENDARS).set(freshness.connected as f64);
+    metrics::gauge!(telemetry::CALENDARS_NEVER_SYNCED).set(freshness.never_synced as f64);
+    metrics::gauge!(telemetry::OLDEST_SYNC_SECONDS).set(freshness.oldest_sync_secs);
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod health;
 pub mod inbox;
 mod operator;
 pub mod signature;
+mod single_flight;
 mod webhook;
 
 use std::sync::{
@@ -24,6 +25,7 @@ use sqlx::PgPool;
 use crate::{clock::Clock, reconcile::health::ApiHealth};
 use inbox::Inbox;
 use signature::Verifier;
+use single_flight::SingleFlight;
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -46,6 +48,15 @@ pub struct Receiver {
     pub unproven: LogLimit,
     /// The time.
     pub clock: Clock,
+    /// Looks at the database for those who need no proof.
+    pub looks: Looks,
+}
+
+/// What `/readyz` and `/metrics` ask of the database, once for all who ask at once.
+#[derive(Clone, Debug, Default)]
+pub struct Looks {
+    readiness: SingleFlight<Result<(), String>>,
+    gauges: SingleFlight<()>,
 }
 
 /// Lets one line through in ten seconds.

@@ -230,3 +230,32 @@ pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &Ended
     .await?;
     Ok(())
 }
+
+/// How fresh the mirror is, over all connected calendars.
+#[derive(Clone, Copy, Debug)]
+pub struct Freshness {
+    /// How many there are.
+    pub connected: i64,
+    /// How many of them were never synced.
+    pub never_synced: i64,
+    /// Seconds since the least recent of their last syncs; 0 if there was none.
+    pub oldest_sync_secs: f64,
+}
+
+/// How fresh the mirror is.
+///
+/// # Errors
+/// The database's.
+pub async fn freshness(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<Freshness, Error> {
+    let freshness = sqlx::query_as!(
+        Freshness,
+        r#"select count(*) as "connected!", count(*) filter (where synced_at is null) as "never_synced!",
+             coalesce(greatest(extract(epoch from $1 - min(synced_at)), 0), 0)::float8 as "oldest_sync_secs!"
+         from calendars
+         where status = 'connected' and gone_at is null"#,
+        now,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(freshness)
+}

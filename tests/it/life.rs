@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use reqwest::Client;
 use rollcall::{
     app::App,
     clock::Clock,
     config::Config,
-    sim::{self, Delivery, NewCalendar, NewEvent, Sim, SimConfig},
+    sim::{self, Delivery, Endpoint, Fault, NewCalendar, NewEvent, Sim, SimConfig},
+    store::calendars,
 };
 use sqlx::Executor;
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +45,43 @@ async fn the_probes_and_the_metrics_answer() {
     ] {
         assert!(metrics.contains(&format!("rollcall_{name}")), "{name}");
     }
+    world.finish().await;
+}
+
+/// A sync that fails, or is never due, does not look like one.
+#[tokio::test]
+async fn a_calendar_that_is_not_synced_shows_whatever_becomes_of_its_turns() {
+    let world = World::new().await;
+    let freshness = async || calendars::freshness(&world.db, world.now()).await.unwrap();
+    let before = freshness().await;
+    assert_eq!((before.connected, before.oldest_sync_secs), (0, 0.0));
+    world.calendar("ada@acme.test").await;
+    world.advance(TimeDelta::minutes(10));
+    world.sim.fail_next(Endpoint::ListEvents, Fault::WrongShape, 100);
+    world.calendar("eve@other.test").await;
+    world.request_sweep().await;
+    world.settle().await;
+    let after = freshness().await;
+    assert_eq!((after.connected, after.never_synced, after.oldest_sync_secs), (2, 1, 600.0));
+    world.sim.clear_faults();
+    world.advance(TimeDelta::minutes(10));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_floods_the_probes_takes_one_connection() {
+    let world = World::with(&[("DATABASE_MAX_CONNECTIONS", "2")]).await;
+    let mut stuck = world.db.begin().await.unwrap();
+    stuck.execute("lock table reconcile_queue in access exclusive mode").await.unwrap();
+    let looks = join_all((0..50).map(|_| reqwest::get(format!("{}/metrics", world.replica.url))));
+    let delivery = async {
+        let waiting = "select count(*) > 0 from pg_locks where not granted and relation = 'reconcile_queue'::regclass";
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut *stuck).await.unwrap() {}
+        assert!(reqwest::get(format!("{}/readyz", world.replica.url)).await.unwrap().status().is_success());
+        stuck.rollback().await.unwrap();
+    };
+    let (looks, ()) = tokio::join!(looks, delivery);
+    assert!(looks.into_iter().all(|look| look.unwrap().status().is_success()));
     world.finish().await;
 }
 

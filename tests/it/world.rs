@@ -13,7 +13,7 @@ use rollcall::{
     clock::Clock,
     config::Config,
     domain::calendar::CalendarId,
-    http::{LogLimit, Receiver, inbox::Inbox, router, signature::Verifier},
+    http::{LogLimit, Looks, Receiver, inbox::Inbox, router, signature::Verifier},
     recall::Client,
     reconcile::health::ApiHealth,
     sim::{self, Bot, Endpoint, NewCalendar, NewEvent, Sim, SimClock, SimConfig},
@@ -348,6 +348,7 @@ pub fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clo
         metrics: telemetry::metrics_handle(),
         unproven: LogLimit::default(),
         clock: clock.clone(),
+        looks: Looks::default(),
     }
 }
 

@@ -114,6 +114,40 @@ async fn copies_of_a_meeting_under_way_share_one_bot() {
     .await;
 }
 
+/// An event that moved into a meeting under way kept the bot of its former time, since that meeting has a bot already.
+#[tokio::test]
+async fn a_bot_of_a_former_time_goes_when_the_meeting_is_covered() {
+    survives(&[
+        Turn(PoolEmptyPercent(30)),
+        Connect { person: 0, is_outlook: true },
+        Connect { person: 1, is_outlook: false },
+        Create { calendar: 2, in_minutes: 5, minutes: 60, link: Some(0) },
+        Meet { calendars: 2, in_minutes: 60, minutes: 60, link: 0 },
+        Meet { calendars: 2, in_minutes: 30, minutes: 60, link: 0 },
+        Create { calendar: 0, in_minutes: -15, minutes: 60, link: Some(0) },
+        Turns { replica: 1, count: 20 },
+        Move { event: 0, in_minutes: -15 },
+        Restart { replica: 0, with: BotPerCompany },
+    ])
+    .await;
+}
+
+/// The same of an event that moved away from its own meeting under way, and back.
+#[tokio::test]
+async fn a_bot_of_a_former_time_goes_when_the_meeting_moves_back() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Create { calendar: 0, in_minutes: -15, minutes: 180, link: Some(0) },
+        Deliver,
+        Turns { replica: 0, count: 20 },
+        Move { event: 0, in_minutes: 120 },
+        Deliver,
+        Turns { replica: 0, count: 20 },
+        Move { event: 0, in_minutes: -15 },
+    ])
+    .await;
+}
+
 /// A 400 "has ended" was believed, whatever the clock said, and nothing looked again until the event's next version.
 #[tokio::test]
 async fn a_lie_that_an_event_has_ended_is_found_out() {
