@@ -18,9 +18,9 @@ SECONDS ?= 3600
 SEED ?= 1000000
 
 soak: ## play random histories: make soak SECONDS=3600 SEED=1000000
-	cargo test --locked --test it --no-run
+	cargo test --locked --profile soak --test it --no-run
 	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) scripts/with-postgres --fast \
-		cargo test --locked --test it -- --ignored --exact --nocapture histories::soak_for_as_long_as_told
+		cargo test --locked --profile soak --test it -- --ignored --exact --nocapture histories::soak_for_as_long_as_told
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked

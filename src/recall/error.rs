@@ -121,7 +121,7 @@ const AUTH_CODES: [&str; 3] = ["not_authenticated", "authentication_failed", "pe
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// Reads any of the three documented error bodies, or none: its code, else the fields it complains of; and whether it says
-/// that the event has ended. Only what looks like an identifier is kept.
+/// that the event has ended. Only lower case is kept, as in all documented codes and fields: no key survives that (P10).
 fn read_complaint(body: &[u8]) -> (String, bool) {
     #[derive(Deserialize)]
     struct Complaint {
@@ -133,7 +133,7 @@ fn read_complaint(body: &[u8]) -> (String, bool) {
     let Ok(complaint) = serde_json::from_slice::<Complaint>(body) else { return (String::new(), false) };
     let has_ended = serde_json::Value::Object(complaint.fields.clone()).to_string().contains("has ended");
     let code = complaint.code.unwrap_or_else(|| complaint.fields.keys().cloned().collect::<Vec<_>>().join(" "));
-    let code = code.chars().filter(|c| c.is_ascii_alphanumeric() || "_- .".contains(*c)).take(CODE_CHARS).collect();
+    let code = code.chars().filter(|c| c.is_ascii_lowercase() || "_ ".contains(*c)).take(CODE_CHARS).collect();
     (code, has_ended)
 }
 
@@ -189,7 +189,7 @@ mod tests {
     fn a_code_that_is_no_identifier_is_cut_down_to_one() {
         let body = br#"{"https://meet.test/secret?token=1":["no such field"]}"#;
         let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body);
-        assert_eq!(error.to_string(), "Delete Bot was answered 400 Bad Request (httpsmeet.testsecrettoken1)");
+        assert_eq!(error.to_string(), "Delete Bot was answered 400 Bad Request (httpsmeettestsecrettoken)");
         let body = format!(r#"{{"code":"{}"}}"#, "x".repeat(1000));
         let error = Error::refused("Delete Bot", CallClass::DeleteBot, StatusCode::BAD_REQUEST, None, body.as_bytes());
         assert_eq!(error.to_string(), format!("Delete Bot was answered 400 Bad Request ({})", "x".repeat(60)));

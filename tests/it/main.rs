@@ -22,6 +22,7 @@ mod operator;
 mod process;
 mod queue;
 mod receive;
+mod redaction;
 mod rooms;
 mod sweep;
 mod sync;

@@ -36,7 +36,8 @@ pub const LINK: &str = "https://meet.google.com/aaa-bbbb-ccc";
 /// The token of the direct generation.
 pub const TOKEN: &str = "direct/token+of the tests";
 /// What must appear in no log and no row.
-const SECRETS: [&str; 4] = [sim::DEFAULT_API_KEY, sim::DEFAULT_SECRET, TOKEN, "oauth-material"];
+/// What must not be told.
+pub const SECRETS: [&str; 4] = [sim::DEFAULT_API_KEY, sim::DEFAULT_SECRET, TOKEN, "oauth-material"];
 
 /// The world of one test.
 pub struct World {
