@@ -110,6 +110,14 @@ async fn a_bot_goes_when_its_meeting_is_cancelled_loses_its_link_or_moves_into_t
     world.settle().await;
     assert_eq!(world.sim.live_bots(), []);
     assert_eq!(world.count_calls(Endpoint::DeleteBot), 3);
+    let still_asked_for = "select count(*) from decisions where num_nonnulls(scheduled_key, scheduled_config) > 0";
+    assert_eq!(world.query(still_asked_for).await, "0");
+
+    // One that takes place after all, once it has begun: nobody sent its bot away.
+    world.advance(TimeDelta::minutes(65));
+    world.sim.restore_event(events[0]);
+    world.settle().await;
+    world.bot(events[0]);
     world.finish().await;
 }
 

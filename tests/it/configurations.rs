@@ -79,6 +79,8 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
         let new_replica = world.another_replica().await;
         new_replica.take_turns().await;
         let decided = world.sim.live_bots();
+        let decisions = "select string_agg(decisions::text, ' ') from decisions";
+        let recorded = world.query(decisions).await;
 
         // Whatever makes the older replica look at the event, it leaves the newer's decision alone.
         world.sim.clear_calls();
@@ -87,6 +89,7 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
         world.settle().await;
         assert_eq!(world.count_bot_calls(), 0, "{older:?} {newer:?}");
         assert_eq!(world.sim.live_bots(), decided);
+        assert_eq!(world.query(decisions).await, recorded, "nor is it recorded as the older's decision");
 
         // A move is no question of configuration: whoever sees it first acts, and the newer has the last word.
         world.sim.move_event(event, world.in_minutes(120));

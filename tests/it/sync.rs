@@ -128,6 +128,26 @@ async fn a_change_during_a_long_run_is_not_lost() {
 }
 
 #[tokio::test]
+async fn a_hint_between_the_turns_of_a_long_run_is_not_taken_for_answered_by_it() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 3);
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 40);
+    // No call shows this one, but for the list.
+    world.sim.relink_event(events[0], None);
+    world.sim.deliver_due().await;
+    assert!(world.replica.worker.take_one_turn().await.unwrap());
+    assert_eq!(world.query("select count(*) from events").await, "30", "ten pages, and there are more");
+    world.advance(TimeDelta::minutes(10));
+    world.sim.edit_event(events[0], |event| event.title = "On a page that is read".into());
+    world.sim.deliver_due().await;
+    world.take_turns().await;
+    let title = world.query(&format!("select raw->>'summary' from events where id = '{}'", events[0])).await;
+    assert_eq!(title, "On a page that is read");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_next_page_is_asked_of_the_apis_own_origin_whatever_host_it_names() {
     let world = World::new().await;
     world.sim.knobs(|knobs| knobs.page_size = 2);
