@@ -136,9 +136,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is wrong with a text that was to be JSON, without what it says: serde quotes the values that it stumbles over (P10).
+/// What is wrong with a text that was to be JSON, without what it says: serde quotes the values that it stumbles over (P10),
+/// and a reader of ids the character, which Postgres may not store.
 pub fn problem(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = error.to_string().replace(char::is_control, "\u{FFFD}");
     match (text.find('"'), text.rfind('"')) {
         (Some(from), Some(to)) if from < to => format!("{}…{}", &text[..=from], &text[to..]),
         _ => text,

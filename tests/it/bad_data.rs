@@ -232,3 +232,19 @@ async fn a_page_that_repeats_an_event_is_mirrored() {
     world.bot(event);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn an_event_whose_id_has_an_odd_character_hides_no_other() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 2);
+    // The reason names the character, and Postgres stores no NUL.
+    world.sim.override_event_json(events[0], |event| event["calendar_id"] = json!("0b9f8f6e-\0"));
+    world.settle().await;
+    world.bot(events[1]);
+    assert_eq!(world.query("select string_agg(event_id, ' ') from unreadable_events").await, events[0].to_string());
+    world.sim.override_event(events[0], None);
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    world.finish().await;
+}
