@@ -7,6 +7,7 @@ pub mod dedup;
 pub mod event;
 pub mod plan;
 pub mod policy;
+pub mod time;
 
 use std::fmt;
 

@@ -18,7 +18,11 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{Receiver, error::Rejection, signature::VerifiedBody};
-use crate::{domain::calendar::CalendarId, store::deliveries::Delivery, telemetry};
+use crate::{
+    domain::{calendar::CalendarId, time},
+    store::deliveries::Delivery,
+    telemetry,
+};
 
 /// The largest body that is read. Recall's calendar webhooks have some 200 bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -123,6 +127,7 @@ impl Notification {
         #[derive(Deserialize)]
         struct SyncEventsData {
             calendar_id: Uuid,
+            #[serde(with = "time")]
             last_updated_ts: DateTime<Utc>,
         }
         let malformed =

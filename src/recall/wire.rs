@@ -11,6 +11,7 @@ use crate::domain::{
     Fingerprint,
     calendar::{Calendar, CalendarId, CalendarStatus},
     event::{Event, EventId},
+    time,
 };
 
 /// A cursor page. Items stay text until each is read on its own, so that one bad item does not hide the others.
@@ -32,13 +33,16 @@ struct WireCalendar {
     status_changes: Option<Box<RawValue>>,
     #[serde(default)]
     metadata: Option<Box<RawValue>>,
+    #[serde(with = "time")]
     created_at: DateTime<Utc>,
+    #[serde(with = "time")]
     updated_at: DateTime<Utc>,
 }
 
 #[derive(Debug, Deserialize)]
 struct StatusChange {
     status: String,
+    #[serde(with = "time")]
     created_at: DateTime<Utc>,
 }
 
@@ -74,7 +78,9 @@ struct WireEvent {
     platform_id: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     ical_uid: Option<String>,
+    #[serde(with = "time")]
     start_time: DateTime<Utc>,
+    #[serde(with = "time")]
     end_time: DateTime<Utc>,
     #[serde(default, deserialize_with = "lenient")]
     meeting_url: Option<String>,
@@ -85,10 +91,14 @@ struct WireEvent {
     bots: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     raw: Option<Box<RawValue>>,
-    #[serde(default, deserialize_with = "lenient")]
-    created_at: Option<DateTime<Utc>>,
+#[serde(default, deserialize_with = "lenient")]
+    created_at: Option<Time>,
+    #[serde(with = "time")]
     updated_at: DateTime<Utc>,
 }
+
+#[derive(Debug, Deserialize)]
+struct Time(#[serde(with = "time")] DateTime<Utc>);
 
 /// Reads one event. It has to have what its bot depends on; the rest is read as far as it makes sense.
 pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
@@ -112,7 +122,7 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
         // An entry that is not as documented tells of no bot that could be kept or moved.
         bots: wire.bots.iter().flatten().filter_map(|bot| serde_json::from_str(bot.get()).ok()).collect(),
         raw,
-        created_at: wire.created_at.unwrap_or(wire.updated_at),
+        created_at: wire.created_at.map_or(wire.updated_at, |Time(at)| at),
         updated_at: wire.updated_at,
         fingerprint: Some(Fingerprint::of(text.as_bytes())),
     })

@@ -6,6 +6,7 @@ use rollcall::{
     http::inbox::{Inbox, NotCommitted},
     store::deliveries::Delivery,
 };
+use serde_json::json;
 use tokio::task::unconstrained;
 use uuid::Uuid;
 
@@ -86,6 +87,23 @@ async fn a_broken_body_is_400_and_harms_nobody() {
     }
     assert_eq!(world.query("select count(*) from deliveries").await, "0", "so that the sender keeps it");
     assert_eq!(Post::signed(&world, "msg_1", &update()).status(&world).await, 204);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_time_that_postgres_cannot_store_is_refused_for_good() {
+    let world = World::new().await;
+    let body = |since: &str| {
+        let calendar = Uuid::new_v4();
+        let data = json!({ "calendar_id": calendar, "last_updated_ts": since });
+        json!({ "event": "calendar.sync_events", "data": data }).to_string()
+    };
+    for (number, since) in ["-5000-01-01T00:00:00Z", "-0001-12-31T23:59:59Z"].into_iter().enumerate() {
+        assert_eq!(Post::signed(&world, &format!("msg_{number}"), &body(since)).status(&world).await, 400, "{since}");
+    }
+    for since in ["0000-01-01T00:00:00Z", "+10000-01-01T00:00:00Z"] {
+        assert_eq!(Post::signed(&world, since, &body(since)).status(&world).await, 204, "{since}");
+    }
     world.finish().await;
 }
 

@@ -248,3 +248,18 @@ async fn an_event_whose_id_has_an_odd_character_hides_no_other() {
     world.settle().await;
     world.finish().await;
 }
+
+#[tokio::test]
+async fn an_event_from_before_postgres_began_does_not_hold_its_calendar() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.sim.override_event_json(event, |event| event["updated_at"] = json!("-5000-01-01T00:00:00Z"));
+    world.settle().await;
+    assert_eq!(world.query("select event_id from unreadable_events").await, event.to_string());
+    assert_eq!(world.query("select count(*) from reconcile_queue where kind = 'calendar'").await, "0");
+    world.sim.override_event(event, None);
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    world.finish().await;
+}
