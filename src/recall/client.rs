@@ -34,6 +34,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A page is up to 100 events; larger than this is not read into memory.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// The query of a next page is a cursor and some filters; a longer one would not fit in a request line.
+const MAX_QUERY_BYTES: usize = 4096;
 
 /// Calls the API of one workspace.
 #[derive(Clone, Debug)]
@@ -82,6 +84,14 @@ pub struct UnreadableEvent {
 pub struct PageQuery(String);
 
 impl PageQuery {
+    /// That of a URL; `None` if it has none, or one that is no query: too long, or with characters that no URL has and that
+    /// Postgres does not store.
+    fn of(url: &str) -> Option<Self> {
+        let (_, query) = url.split_once('?')?;
+        let is_query = query.len() <= MAX_QUERY_BYTES && !query.contains(char::is_control);
+        is_query.then(|| Self(query.to_owned()))
+    }
+
     /// The query, to be kept until the run goes on.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -253,14 +263,15 @@ impl Client {
     fn read_page(call: &'static str, body: &[u8]) -> Result<(Vec<Box<RawValue>>, Option<PageQuery>), Error> {
         let page: Page = serde_json::from_slice(body)
             .map_err(|error| Error::Unreadable { call, problem: telemetry::problem(&error) })?;
-        let next = match page.next.as_deref().filter(|next| !next.is_empty()) {
-            None => None,
-            Some(next) => Some(
-                next.split_once('?')
-                    .ok_or_else(|| Error::Unreadable { call, problem: "a next page without a query".into() })?,
-            ),
-        };
-        Ok((page.results, next.map(|(_, query)| PageQuery(query.to_owned()))))
+        let next =
+            match page.next.as_deref().filter(|next| !next.is_empty()) {
+                None => None,
+                Some(next) => Some(PageQuery::of(next).ok_or_else(|| Error::Unreadable {
+                    call,
+                    problem: "a next page that cannot be asked for".into(),
+                })?),
+            };
+        Ok((page.results, next))
     }
 
     /// The URL of a route under `/api/v2/`, with the slash that all documented paths end with.

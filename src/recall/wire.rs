@@ -91,7 +91,7 @@ struct WireEvent {
     bots: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     raw: Option<Box<RawValue>>,
-#[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient")]
     created_at: Option<Time>,
     #[serde(with = "time")]
     updated_at: DateTime<Utc>,

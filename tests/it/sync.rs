@@ -181,6 +181,25 @@ async fn a_page_that_names_itself_as_next_is_not_read_for_ever() {
 }
 
 #[tokio::test]
+async fn a_next_page_that_cannot_be_stored_or_asked_for_is_not_taken_for_the_end() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 2);
+    for query in ["cursor=\0".to_owned(), "c".repeat(100_000)] {
+        let body = json!({ "next": format!("https://api.test/?{query}"), "results": [] }).to_string();
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Body { status: 200, body }, 1);
+        world.request_full_sync(calendar).await;
+        world.settle().await;
+        let error = world.query("select last_error from reconcile_queue where kind = 'calendar'").await;
+        assert!(error.contains("List Calendar Events was answered with a body that cannot be read"), "{error}");
+        world.advance(TimeDelta::minutes(5));
+    }
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "2");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn absence_from_a_list_is_not_deletion_and_tombstones_stay() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
