@@ -2,6 +2,8 @@
 //!
 //! Text that Postgres cannot store (NUL) is replaced here, so that one odd title stops nothing (P9).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -146,17 +148,9 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> R
 /// Google says `status: "cancelled"`, Outlook `isCancelled: true`. A payload without either, or that is no object, is not
 /// cancelled.
 fn is_cancelled(raw: &RawValue) -> bool {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Flags<'a> {
-        #[serde(borrow, default)]
-        status: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        is_cancelled: Option<&'a RawValue>,
-    }
-    let flags: Flags = serde_json::from_str(raw.get()).unwrap_or_default();
-    flags.status.is_some_and(|status| status.get() == r#""cancelled""#)
-        || flags.is_cancelled.is_some_and(|flag| flag.get() == "true")
+    let fields: HashMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let status = fields.get("status").and_then(|status| serde_json::from_str::<String>(status.get()).ok());
+    status.as_deref() == Some("cancelled") || fields.get("isCancelled").is_some_and(|flag| flag.get() == "true")
 }
 
 fn storable(text: String) -> String {
@@ -179,5 +173,23 @@ mod tests {
         assert_eq!(latest(&format!("[{last},{second},{between},{first}]")), third_of_january);
         assert_eq!(latest(&format!("[{between},{last}]")), None);
         assert_eq!(latest(r#"{"disconnected":1}"#), None, "what is not as the samples tells nothing");
+    }
+
+    #[test]
+    fn a_payload_says_cancelled_however_it_is_written() {
+        let read = |raw: &str| is_cancelled(&RawValue::from_string(raw.into()).unwrap());
+        for cancelled in [
+            r#"{"status":"cancelled"}"#,
+            r#"{"isCancelled":true,"status":{"showAs":"busy"}}"#,
+            r#"{"st\u0061tus":"c\u0061ncelled"}"#,
+            r#"{"status":"confirmed","status":"cancelled"}"#,
+        ] {
+            assert!(read(cancelled), "{cancelled}");
+        }
+        for not in
+            [r#"{"isCancelled":"true"}"#, r#"{"status":null}"#, r#"["cancelled",true]"#, r#""cancelled""#, "null"]
+        {
+            assert!(!read(not), "{not}");
+        }
     }
 }
