@@ -4,7 +4,7 @@
 # Any builder of Dockerfiles: `make image CONTAINER=podman`.
 CONTAINER ?= docker
 
-.PHONY: help test soak demo lint sqlx check-sqlx deny image
+.PHONY: help test soak fuzz demo lint sqlx check-sqlx deny image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,14 +13,16 @@ test: ## run all tests, against a real Postgres
 	cargo test --locked --no-run
 	scripts/with-postgres --fast cargo test --locked
 
-# Seconds to soak for, and the first seed.
-SECONDS ?= 3600
+# The first seed to soak with. SECONDS is for soaking and fuzzing.
 SEED ?= 1000000
 
 soak: ## play random histories: make soak SECONDS=3600 SEED=1000000
 	cargo test --locked --profile soak --test it --no-run
-	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) scripts/with-postgres --fast \
+	SOAK_SECONDS=$(or $(SECONDS),3600) SOAK_SEED=$(SEED) scripts/with-postgres --fast \
 		cargo test --locked --profile soak --test it -- --ignored --exact --nocapture histories::soak_for_as_long_as_told
+
+fuzz: ## fuzz each target for so long: make fuzz SECONDS=600 TARGETS="token answer"
+	scripts/fuzz $(or $(SECONDS),600) $(TARGETS)
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked

@@ -17,6 +17,7 @@ mod demo;
 mod documents;
 mod failures;
 mod histories;
+mod hostile;
 mod life;
 mod operator;
 mod process;
