@@ -1,8 +1,9 @@
 //! A whole request, as a stranger may write it: `POST /webhooks/recall?…`, headers, an empty line, a body.
 //!
-//! Who is proven is told by the specification, in `proofs`; the service must say the same, of each input. In a header's value
-//! `{1}` and `{2}` stand for what the configured secrets sign of `ID`, now and the body, `{h}` for what the first signs of the
-//! honest message, and `{x}` for a stranger's signature: an input can hold a valid signature and one wrong part beside it.
+//! Who is proven is told by the specification, in `proofs`; the service must say the same, of each input. In a signature's
+//! header `{1}` and `{2}` stand for what the configured secrets sign of the family's id and time and the body, `{x}` for what
+//! a stranger's does, and `{h}` for the first secret's signature of the honest message: an input can hold a valid signature,
+//! and one wrong part beside it.
 
 use axum::{
     body::Body,
@@ -67,23 +68,26 @@ fn read(input: &[u8]) -> Option<(Method, Uri, HeaderMap, &[u8])> {
     let mut headers = HeaderMap::new();
     for line in lines {
         let colon = line.iter().position(|byte| *byte == b':')?;
-        let value = fill_in(line[colon + 1..].trim_ascii_start(), body);
-        headers.append(HeaderName::from_bytes(&line[..colon]).ok()?, HeaderValue::from_bytes(&value).ok()?);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii_start()).ok()?;
+        headers.append(HeaderName::from_bytes(&line[..colon]).ok()?, value);
     }
+    FAMILIES.iter().for_each(|names| fill_in(&mut headers, names, body));
     Some((method.parse().ok()?, target.parse().ok()?, headers, body))
 }
 
-fn fill_in(value: &[u8], body: &[u8]) -> Vec<u8> {
-    let Ok(text) = std::str::from_utf8(value) else { return value.to_vec() };
-    if !text.contains('{') {
-        return value.to_vec();
-    }
+fn fill_in(headers: &mut HeaderMap, names: &[&str; 3], body: &[u8]) {
     let now = receiver::now().timestamp();
-    text.replace("{1}", &sign(KEYS[0], ID, now, body))
-        .replace("{2}", &sign(KEYS[1], ID, now, body))
-        .replace("{h}", &sign(KEYS[0], ID, now, HONEST_BODY.as_bytes()))
-        .replace("{x}", &sign(STRANGERS_KEY, ID, now, body))
-        .into_bytes()
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let [Some(id), Some(seconds), Some(signatures)] = names.map(text) else { return };
+    let seconds = seconds.parse().unwrap_or(now);
+    let filled = signatures
+        .replace("{1}", &sign(KEYS[0], id, seconds, body))
+        .replace("{2}", &sign(KEYS[1], id, seconds, body))
+        .replace("{x}", &sign(STRANGERS_KEY, id, seconds, body))
+        .replace("{h}", &sign(KEYS[0], ID, now, HONEST_BODY.as_bytes()));
+    if let (Some(value), Ok(filled)) = (headers.get_mut(names[2]), HeaderValue::from_str(&filled)) {
+        *value = filled;
+    }
 }
 
 /// The specification: a configured token in the query, or the three headers of one family, of now, one of whose signatures is
@@ -125,6 +129,8 @@ fn an_honest_message_is_proven_and_none_that_differs(body: &[u8]) {
     for (id, seconds, signature, body) in [
         ("msg_other", now, signature.as_str(), body),
         (ID, now - 1, &signature, body),
+        (ID, now - 301, &sign(KEYS[1], ID, now - 301, body), body),
+        (ID, now + 301, &sign(KEYS[1], ID, now + 301, body), body),
         (ID, now, &signature[..signature.len() - 1], body),
         (ID, now, &reversed, body),
         (ID, now, &sign(STRANGERS_KEY, ID, now, body), body),
