@@ -8,8 +8,8 @@ mod stored;
 use std::{fs, path::Path};
 
 /// Mutations of a corpus, for properties that are checked within the process, and for those that need a connection.
-const MANY: usize = 1500;
-const SOME: usize = 500;
+const MANY: usize = 1000;
+const SOME: usize = 300;
 
 #[test]
 fn a_request_is_proven_if_and_only_if_the_specification_says_so() {
