@@ -188,6 +188,7 @@ async fn act(shared: &Arc<Shared>, line: &Line, received: &Received, fault: Opti
         Some(Fault::HangAnswer) => shared.hang().await,
         Some(Fault::LoseAnswer) => line.cut(),
         Some(Fault::Truncate) => line.cut_in_body(),
+        Some(Fault::Trickle) => line.trickle(),
         Some(Fault::WrongShape) => {
             return Some(Answer::json(answer.status, WRONG_SHAPE.to_owned()));
         }

@@ -68,6 +68,8 @@ pub enum Fault {
     LoseAnswer,
     /// Acts; half of the answer is sent and the connection closed.
     Truncate,
+    /// Acts; the answer's body comes at one byte a second.
+    Trickle,
     /// Acts; the answer is JSON of another shape.
     WrongShape,
     /// Waits before acting until [`release`](super::Recall::release), then goes on as if nothing had been.

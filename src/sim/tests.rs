@@ -294,6 +294,21 @@ async fn a_lost_answer_acted_and_a_refusal_did_not() {
 }
 
 #[tokio::test]
+async fn an_answer_trickles_byte_by_byte_after_its_head() {
+    let sim = start().await;
+    let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let event = sim.create_event(ada, sync_meeting(60));
+    sim.fail_next(Endpoint::ScheduleBot, Fault::Trickle, 1);
+    let body = json!({"deduplication_key": "k", "bot_config": {}});
+    let request = sim.shared.client.post(sim.base_url() + &bot_path(event)).json(&body);
+    let request = request.header("authorization", format!("Token {DEFAULT_API_KEY}"));
+    let mut answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.chunk().await.unwrap().unwrap().len(), 1);
+    assert_eq!(sim.live_bots().len(), 1);
+}
+
+#[tokio::test]
 async fn a_call_hangs_until_it_is_released_and_holds_its_key() {
     let sim = Arc::new(start().await);
     let ada = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
