@@ -3,8 +3,14 @@
 //! One task writes. It takes what has arrived, commits it, answers, and takes what has arrived meanwhile: no timer, so a lone
 //! delivery waits for nobody, and a storm is a few large commits. An answer goes out only after its commit (P1). If a batch
 //! is refused, its deliveries are tried one by one, so that one of them does no harm to the others.
+//!
+//! While the database says nothing, each batch takes as long as a commit may. Who waits behind one is refused when it has
+//! failed, and not tried as well: a sender is answered while it still listens, however many there are.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
@@ -26,6 +32,9 @@ use crate::{
 const CAPACITY: usize = 4096;
 /// A commit that takes longer is given up, well within the 15 s that Recall waits.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
+/// A delivery that has waited longer for its batch is refused. With what a connection (5 s) and a commit may take, its sender
+/// would hardly hear the answer.
+const WAIT_LIMIT: Duration = Duration::from_secs(3);
 /// Deliveries in one transaction.
 const MAX_BATCH: usize = 256;
 
@@ -42,6 +51,7 @@ pub struct NotCommitted;
 struct Waiting {
     delivery: Delivery,
     answer: oneshot::Sender<Result<(), NotCommitted>>,
+    since: Instant,
 }
 
 impl Inbox {
@@ -57,7 +67,7 @@ impl Inbox {
     /// The database cannot commit now, or too many are waiting.
     pub async fn accept(&self, delivery: Delivery) -> Result<(), NotCommitted> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Waiting { delivery, answer }).map_err(|_| NotCommitted)?;
+        self.0.try_send(Waiting { delivery, answer, since: Instant::now() }).map_err(|_| NotCommitted)?;
         answered.await.unwrap_or(Err(NotCommitted))
     }
 }
@@ -65,6 +75,10 @@ impl Inbox {
 async fn write(db: PgPool, mut receiver: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while receiver.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        refuse_late(&mut batch);
+        if batch.is_empty() {
+            continue;
+        }
         metrics::histogram!(telemetry::BATCH_SIZE).record(batch.len() as f64);
         let (deliveries, answers): (Vec<Delivery>, Vec<_>) =
             batch.drain(..).map(|waiting| (waiting.delivery, waiting.answer)).unzip();
@@ -73,6 +87,16 @@ async fn write(db: PgPool, mut receiver: mpsc::Receiver<Waiting>) {
             // Whoever has hung up will send it again, and the id will be known.
             let _ = answer.send(result);
         }
+    }
+}
+
+fn refuse_late(batch: &mut Vec<Waiting>) {
+    let late: Vec<Waiting> = batch.extract_if(.., |waiting| waiting.since.elapsed() > WAIT_LIMIT).collect();
+    if !late.is_empty() {
+        tracing::warn!(deliveries = late.len(), "the database is too slow; senders are told to try again");
+    }
+    for waiting in late {
+        let _ = waiting.answer.send(Err(NotCommitted));
     }
 }
 

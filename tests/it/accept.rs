@@ -1,5 +1,7 @@
 //! Accepting (number 2 of the main job): P1, and what each kind of body is answered.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use reqwest::Client;
 use rollcall::{
@@ -7,6 +9,7 @@ use rollcall::{
     store::deliveries::Delivery,
 };
 use serde_json::json;
+use sqlx::Executor;
 use tokio::task::unconstrained;
 use uuid::Uuid;
 
@@ -163,6 +166,22 @@ async fn what_cannot_be_committed_is_503_and_accepted_when_it_comes_again() {
     assert!(response.headers().contains_key("retry-after"));
     world.execute("alter table away rename to deliveries").await;
     assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_database_that_says_nothing_keeps_no_sender_waiting_however_many_there_are() {
+    let world = World::new().await;
+    let (inbox, _writing) = Inbox::open(world.db.clone());
+    // As long as this is held, no commit ends.
+    let mut silence = world.db.begin().await.unwrap();
+    silence.execute("lock table deliveries in exclusive mode").await.unwrap();
+    let began = Instant::now();
+    let answers = accept_at_once(&world, &inbox, 4000).await;
+    assert!(answers.iter().all(Result::is_err));
+    assert!(began.elapsed() < Duration::from_secs(15), "Recall waits for 15 s, and this took {:?}", began.elapsed());
+    silence.rollback().await.unwrap();
+    assert_eq!(accept_at_once(&world, &inbox, 1).await, [Ok(())]);
     world.finish().await;
 }
 
