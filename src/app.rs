@@ -43,6 +43,9 @@ use crate::{
 
 /// A client has this long to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is kept of a connection's bytes until they are a request's head; Recall's heads have less than 2 KiB. By default it
+/// would be 400 KiB, which a few thousand clients that never end their heads turn into gigabytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// How long requests in hand may take once the process was told to stop.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How often metrics are compacted.
@@ -193,7 +196,8 @@ async fn keep_up(metrics: PrometheusHandle) {
 
 async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> anyhow::Result<()> {
     let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
-    server.http_builder().http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let timer = hyper_util::rt::TokioTimer::new();
+    server.http_builder().http1().timer(timer).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     server.serve(http::router(receiver).into_make_service()).await?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Living well (number 8 of the main job): probes, metrics, a database that is away, and the loops that run by themselves.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -16,6 +19,7 @@ use sqlx::Executor;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
+    process::talk,
     receive::{Post, update},
     world::{LINK, World, create_database, drop_database},
 };
@@ -133,6 +137,20 @@ async fn the_loops_take_a_webhook_to_its_bot_by_themselves() {
 }
 
 #[tokio::test]
+async fn a_head_that_does_not_end_within_16_kib_is_431_at_once() {
+    let sim = live_sim().await;
+    let (database, url) = create_database().await;
+    let app = start_app(&sim, &url).await;
+    let began = Instant::now();
+    let head = "POST /webhooks/recall HTTP/1.1\r\nHost: x\r\nX-Large: ";
+    let answer = talk(&app.addr().to_string(), head.to_owned() + &"x".repeat(16 * 1024 - head.len())).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(5), "it was not waited for");
+    app.stop().await;
+    drop_database(&database).await;
+}
+
+#[tokio::test]
 async fn a_start_without_a_database_waits_for_it() {
     let sim = live_sim().await;
     let (database, url) = create_database().await;
@@ -212,7 +230,7 @@ async fn forward(listener: TcpListener, database_url: String) {
 
 /// Waits until something holds, for twenty seconds at most.
 pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while !is_so().await {
         assert!(tokio::time::Instant::now() < deadline, "it does not come to pass");
         tokio::task::yield_now().await;
