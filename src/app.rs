@@ -18,6 +18,7 @@ use axum_server::Handle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio::{
+    net::TcpSocket,
     sync::watch,
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -46,6 +47,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is kept of a connection's bytes until they are a request's head; Recall's heads have less than 2 KiB. By default it
 /// would be 400 KiB, which a few thousand clients that never end their heads turn into gigabytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Connections that may wait to be accepted. Beyond that a client hears nothing, and tries again in a second or three.
+const BACKLOG: u32 = 1024;
 /// How long requests in hand may take once the process was told to stop.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How often metrics are compacted.
@@ -87,9 +90,8 @@ impl App {
             looks: Looks::default(),
         };
         let api = Client::new(&config.recall).context("cannot set up the API client")?;
-        let listener = TcpListener::bind(config.listen_addr)
+        let listener = listen(config.listen_addr)
             .with_context(|| format!("LISTEN_ADDR is {}, which cannot be listened on", config.listen_addr))?;
-        listener.set_nonblocking(true).context("cannot listen without blocking")?;
         let addr = listener.local_addr().context("cannot tell the address listened on")?;
 
         let server = Handle::new();
@@ -192,6 +194,15 @@ async fn keep_up(metrics: PrometheusHandle) {
         tokio::time::sleep(UPKEEP_INTERVAL).await;
         metrics.run_upkeep();
     }
+}
+
+/// As the standard library does, but for the backlog, which is 128 there.
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A replica follows another on its port at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> anyhow::Result<()> {

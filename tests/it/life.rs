@@ -1,7 +1,7 @@
 //! Living well (number 8 of the main job): probes, metrics, a database that is away, and the loops that run by themselves.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream as BlockingStream},
     time::{Duration, Instant},
 };
 
@@ -132,6 +132,21 @@ async fn the_loops_take_a_webhook_to_its_bot_by_themselves() {
     let start = whole_minute(sim.clock().now() + TimeDelta::hours(2));
     let event = sim.create_event(calendar, NewEvent::new("Weekly sync", start, 30).at(LINK));
     until(async || sim.live_bots().iter().any(|bot| bot.events.contains(&event))).await;
+    app.stop().await;
+    drop_database(&database).await;
+}
+
+#[tokio::test]
+async fn five_hundred_clients_that_connect_at_once_all_get_through_at_once() {
+    let sim = live_sim().await;
+    let (database, url) = create_database().await;
+    let app = start_app(&sim, &url).await;
+    // Nothing is accepted while this thread, the only one, is held. A client beyond the backlog would wait for a second.
+    let connect = |_| BlockingStream::connect_timeout(&app.addr(), Duration::from_millis(900)).unwrap();
+    let clients: Vec<BlockingStream> = (0..500).map(connect).collect();
+    let livez = reqwest::get(format!("http://{}/livez", app.addr())).await.unwrap();
+    assert_eq!(livez.status().as_u16(), 200);
+    drop(clients);
     app.stop().await;
     drop_database(&database).await;
 }
