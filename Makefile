@@ -4,7 +4,7 @@
 # Any builder of Dockerfiles: `make image CONTAINER=podman`.
 CONTAINER ?= docker
 
-.PHONY: help test soak fuzz demo lint sqlx check-sqlx deny image
+.PHONY: help test soak fuzz faults demo lint sqlx check-sqlx deny image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,15 @@ soak: ## play random histories: make soak SECONDS=3600 SEED=1000000
 
 fuzz: ## fuzz each target for so long: make fuzz SECONDS=600 TARGETS="token answer"
 	scripts/fuzz $(or $(SECONDS),600) $(TARGETS)
+
+# How long the API answers 429.
+THROTTLE ?= 30
+
+faults: ## break real processes, databases and APIs under load: make faults THROTTLE=600
+	cargo build --release --locked
+	cargo test --locked --test it --no-run
+	FAULTS_THROTTLE_SECONDS=$(THROTTLE) scripts/with-postgres \
+		cargo test --locked --test it -- --ignored --nocapture --test-threads 1 faults::
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked

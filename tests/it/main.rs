@@ -16,6 +16,7 @@ mod configurations;
 mod demo;
 mod documents;
 mod failures;
+mod faults;
 mod histories;
 mod hostile;
 mod life;

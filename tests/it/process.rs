@@ -20,7 +20,7 @@ use crate::{
     world::{LINK, create_database, drop_database},
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
 const TOKEN: &str = "token-of-the-process-tests";
 
 fn variables(base_url: &str, database_url: &str) -> BTreeMap<&'static str, String> {
@@ -114,10 +114,8 @@ impl Running {
 
     /// SIGTERM. Returns the exit code, how long it took, and what was logged.
     async fn terminate(mut self) -> (Option<i32>, Duration, String) {
-        let pid = self.child.id().unwrap().to_string();
         let started = Instant::now();
-        // By the shell: not every system has the program.
-        assert!(Command::new("sh").args(["-c", "kill -TERM $0", &pid]).status().await.unwrap().success());
+        tell_to_stop(&self.child).await;
         let mut logs = String::new();
         while let Ok(Some(line)) = self.lines.next_line().await {
             logs.push_str(&line);
@@ -126,6 +124,12 @@ impl Running {
         let status = self.child.wait().await.unwrap();
         (status.code(), started.elapsed(), logs)
     }
+}
+
+/// SIGTERM, by the shell: not every system has the program.
+pub async fn tell_to_stop(child: &Child) {
+    let pid = child.id().expect("it runs").to_string();
+    assert!(Command::new("sh").args(["-c", "kill -TERM $0", &pid]).status().await.unwrap().success());
 }
 
 #[tokio::test]

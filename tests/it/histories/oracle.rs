@@ -28,17 +28,34 @@ struct Wanted {
     events: BTreeSet<Uuid>,
 }
 
-/// That the bots of `sim` are those that its calendars and `policy` ask for.
+/// What there is to see at one moment, of a simulator in this process or in another.
+pub struct Seen {
+    pub now: DateTime<Utc>,
+    /// Calendars as the API shows them, each with its events.
+    pub calendars: Vec<(Value, Vec<Value>)>,
+    /// Every bot there ever was.
+    pub bots: Vec<Bot>,
+}
+
+impl Seen {
+    pub fn of(sim: &Sim) -> Self {
+        let events = |calendar: &Value| sim.events(calendar["id"].as_str().unwrap().parse().unwrap());
+        let calendars = sim.calendars().into_iter().map(|calendar| (calendar.clone(), events(&calendar))).collect();
+        Self { now: sim.clock().now(), calendars, bots: sim.all_bots() }
+    }
+}
+
+/// That the bots are those that the calendars and `policy` ask for.
 pub fn check_bots(
-    sim: &Sim,
+    seen: &Seen,
     policy: &Policy,
     had_bot: &BTreeSet<(Uuid, DateTime<Utc>, String)>,
 ) -> Result<(), Violation> {
-    let now = sim.clock().now();
-    let wanted = wanted_bots(sim, policy, now);
-    let bots = sim.live_bots();
+    let now = seen.now;
+    let wanted = wanted_bots(seen, policy);
+    let bots: Vec<&Bot> = seen.bots.iter().filter(|bot| bot.is_live()).collect();
     for (key, meeting) in &wanted {
-        let of_meeting: Vec<&Bot> = bots.iter().filter(|bot| bot.key == *key).collect();
+        let of_meeting: Vec<&Bot> = bots.iter().copied().filter(|bot| bot.key == *key).collect();
         if meeting.start > now {
             judge_upcoming(key, meeting, &of_meeting, policy, now)?;
             continue;
@@ -46,7 +63,7 @@ pub fn check_bots(
         let had_bot = |event: &Uuid| had_bot.contains(&(*event, meeting.start, meeting.meeting_url.clone()));
         // The bot of another copy of the meeting, or one that had joined the room before the event was moved, serves it too:
         // a call for its own key would send a second bot into the room.
-        let is_served = sim.all_bots().iter().any(|bot| {
+        let is_served = seen.bots.iter().any(|bot| {
             let is_of_events = bot.meeting_url == meeting.meeting_url && !bot.events.is_disjoint(&meeting.events);
             bot.join_at <= now && (bot.key == *key || is_of_events)
         });
@@ -86,16 +103,15 @@ fn judge_upcoming(
     Ok(())
 }
 
-fn wanted_bots(sim: &Sim, policy: &Policy, now: DateTime<Utc>) -> BTreeMap<String, Wanted> {
+fn wanted_bots(seen: &Seen, policy: &Policy) -> BTreeMap<String, Wanted> {
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
     if policy.record_when == RecordWhen::None {
         return wanted;
     }
-    for calendar in sim.calendars().into_iter().filter(|calendar| calendar["status"] == "connected") {
-        let id = calendar["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_default();
-        for event in sim.events(id) {
-            let Some((id, meeting)) = read_wanted(&event, now) else { continue };
-            let key = key(policy.deduplication, &calendar, id, &meeting);
+    for (calendar, events) in seen.calendars.iter().filter(|(calendar, _)| calendar["status"] == "connected") {
+        for event in events {
+            let Some((id, meeting)) = read_wanted(event, seen.now) else { continue };
+            let key = key(policy.deduplication, calendar, id, &meeting);
             wanted.entry(key).or_insert(meeting).events.insert(id);
         }
     }
