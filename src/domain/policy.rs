@@ -1,5 +1,6 @@
 //! What the operator configured about bots: which events get one, how it is made, and how keys are formed.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 
 use super::{Fingerprint, calendar::Calendar, dedup::Deduplication, event::Event};
@@ -38,7 +39,7 @@ pub struct Policy {
     pub record_when: RecordWhen,
     /// How keys are formed.
     pub deduplication: Deduplication,
-    /// `bot_config` as configured; each event's ids are added when a bot is scheduled.
+    /// `bot_config` as configured; each event's ids, link and time are added when a bot is scheduled.
     pub bot_config: Map<String, Value>,
 }
 
@@ -56,12 +57,22 @@ impl Policy {
 
     /// The whole `bot_config` for `event`: what was configured, and our ids in its `metadata`, which Recall hands back in
     /// its bot webhooks. A bot does not point back to its event otherwise.
-    pub fn bot_config_for(&self, event: &Event) -> Map<String, Value> {
+    ///
+    /// The link and the time are those that the deduplication key was formed of. Recall would take the event's own, which may
+    /// have changed while the call is on its way; and where events share the bot, it would follow this one away from the
+    /// others, who see their key and keep it. A time that has passed is left out: that bot joins at once.
+    pub fn bot_config_for(&self, event: &Event, now: DateTime<Utc>) -> Map<String, Value> {
         let mut config = self.bot_config.clone();
         let metadata = config.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(metadata) = metadata {
             metadata.insert("rollcall_calendar_id".into(), event.calendar_id.to_string().into());
             metadata.insert("rollcall_event_id".into(), event.id.to_string().into());
+        }
+        if let Some(meeting_url) = &event.meeting_url {
+            config.insert("meeting_url".into(), meeting_url.as_str().into());
+        }
+        if event.start_time > now {
+            config.insert("join_at".into(), event.start_time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into());
         }
         config
     }

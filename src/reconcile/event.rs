@@ -154,7 +154,7 @@ impl Reconciler {
 
     /// Schedule Bot. Returns whether the API did it.
     async fn schedule(&self, known: &mut Known, plan: &Plan, key: &str) -> Result<bool, Error> {
-        let config = self.policy.bot_config_for(&known.event);
+        let config = self.policy.bot_config_for(&known.event, self.clock.now());
         let call = self.api.schedule_bot(known.event.id, key, &config);
         let answer = match self.call(CallClass::ScheduleBot, call).await {
             Ok(answer) => answer,

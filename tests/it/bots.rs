@@ -141,6 +141,34 @@ async fn a_meeting_on_several_calendars_shares_one_bot_until_the_last_is_gone() 
 }
 
 #[tokio::test]
+async fn a_copy_that_changes_while_its_call_is_on_the_way_does_not_take_the_shared_bot_along() {
+    const OTHER: &str = "https://meet.google.com/ddd-eeee-fff";
+    for is_moved in [false, true] {
+        let world = World::new().await;
+        let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+        let meeting = NewEvent::new("Board", world.in_minutes(60), 60).at(LINK);
+        let events = world.sim.same_meeting_on(&calendars, &meeting);
+        world.sim.deliver_due().await;
+        world.take_turns_until(Endpoint::ScheduleBot).await;
+        let (stays, changes) = if world.sim.bots_of(events[0]).is_empty() { (1, 0) } else { (0, 1) };
+        let later = world.in_minutes(90);
+        // Its own turn knows nothing of this yet.
+        if is_moved {
+            world.sim.move_event(events[changes], later);
+        } else {
+            world.sim.relink_event(events[changes], Some(OTHER));
+        }
+        world.take_turns().await;
+        world.settle().await;
+        let [stays, changes] = [stays, changes].map(|copy| world.bot(events[copy]));
+        assert_eq!((stays.meeting_url.as_str(), stays.join_at), (LINK, meeting.start));
+        let changed = if is_moved { (LINK, later) } else { (OTHER, meeting.start) };
+        assert_eq!((changes.meeting_url.as_str(), changes.join_at), changed);
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn deduplication_decides_who_shares_a_bot() {
     for (scheme, bots, key_end) in [("meeting", 1, LINK), ("company", 2, "-acme.test"), ("event", 3, "")] {
         let world = World::with(&[("DEDUPLICATION", scheme)]).await;
