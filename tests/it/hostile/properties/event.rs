@@ -53,7 +53,8 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         now,
     };
     let Plan::Schedule { key, .. } = plan_bot(&situation) else { return };
-    assert_eq!(policy.bot_config_for(event).len(), 1);
+    let config = policy.bot_config_for(event, now);
+    assert_eq!(config["meeting_url"].as_str(), event.meeting_url.as_deref());
     let bot = ObservedBot {
         bot_id: String::new(),
         start_time: event.start_time,
