@@ -3,7 +3,7 @@
 //! The three forms are fixed for ever, since the API compares keys of bots that an earlier release scheduled. Each has the
 //! start in it, so that the occurrences of a standing room do not merge.
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{calendar::Calendar, event::Event};
 
@@ -42,6 +42,11 @@ impl Deduplication {
             Self::Event => format!("{start}-{meeting_url}-{}", event.id),
         }
     }
+}
+
+/// The start in a key; `None` if it is not one of ours.
+pub fn start_in(key: &str) -> Option<DateTime<Utc>> {
+    key.split_once("Z-").and_then(|(start, _)| format!("{start}Z").parse().ok())
 }
 
 fn email_domain(calendar: &Calendar) -> Option<String> {

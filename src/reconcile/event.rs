@@ -16,6 +16,7 @@ use crate::{
         Fingerprint,
         budget::CallClass,
         calendar::Calendar,
+        dedup::start_in,
         event::{Event, EventId},
         plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
     },
@@ -188,6 +189,9 @@ impl Reconciler {
         let mut tx = self.db.begin().await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
         let (id, version, configuration) = (answer.id, answer.updated_at, self.configuration.generation());
+        if let Some(key) = left_behind(known, scheduled.as_ref(), received_at) {
+            decisions::leave_behind(&mut *tx, key, received_at).await?;
+        }
         decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), received_at).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
@@ -241,11 +245,23 @@ impl Reconciler {
             return Ok(());
         }
         let (id, version) = (known.event.id, known.event.updated_at);
-        decisions::record(&self.db, id, plan, configuration, version, scheduled.as_ref(), now).await?;
+        let mut tx = self.db.begin().await?;
+        if let Some(key) = left_behind(known, scheduled.as_ref(), now) {
+            decisions::leave_behind(&mut *tx, key, now).await?;
+        }
+        decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), now).await?;
+        tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(plan = plan.as_str(), reason = plan.reason(), start = %known.event.start_time, "decided");
         Ok(())
     }
+}
+
+/// The key of a bot that was scheduled, has joined by now, and is no longer what the event's scheduled bot is.
+fn left_behind<'a>(known: &'a Known, scheduled: Option<&Scheduled>, now: DateTime<Utc>) -> Option<&'a str> {
+    let before = &known.scheduled.as_ref()?.key;
+    let is_replaced = scheduled.is_none_or(|scheduled| scheduled.key != *before);
+    (is_replaced && start_in(before).is_some_and(|start| start <= now)).then_some(before)
 }
 
 /// What counts as scheduled once a plan without a call is recorded.

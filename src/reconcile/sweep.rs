@@ -12,7 +12,7 @@ use crate::{
     domain::budget::CallClass,
     recall::PageQuery,
     store::{
-        calendars,
+        calendars, decisions,
         queue::{self, Claimed, Key, Request},
         requests,
     },
@@ -25,6 +25,9 @@ const MAX_PAGES: u32 = 1000;
 /// The deadline of what is looked at unasked lies behind any webhook's and any meeting's: Recall shows 28 days of them. In a
 /// workspace with more calendars than can be listed in an interval, sweeps so take what webhooks leave over.
 const AFTER_ALL_ELSE: TimeDelta = TimeDelta::days(30);
+
+/// No bot is in a call for longer.
+const LONGEST_MEETING: TimeDelta = TimeDelta::days(2);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
@@ -79,6 +82,7 @@ impl Reconciler {
             requests::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
         let undecided = requests::request_undecided(&mut db, self.configuration.generation(), now).await?;
         let woken = requests::wake_parked(&mut *db, now).await?;
+        decisions::forget_left_behind(&mut *db, now - LONGEST_MEETING).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

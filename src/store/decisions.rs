@@ -52,19 +52,45 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
     }))
 }
 
-/// Whether a bot was scheduled with this key for another event than `id`.
+/// Whether a bot was scheduled with this key for another event than `id`, or stayed behind in its meeting.
 ///
 /// # Errors
 /// The database's.
 pub async fn is_scheduled_elsewhere(db: impl PgExecutor<'_>, key: &str, id: EventId) -> Result<bool, Error> {
     let is_elsewhere = sqlx::query_scalar!(
-        r#"select exists (select from decisions where scheduled_key = $1 and event_id <> $2) as "is_elsewhere!""#,
+        r#"select exists (select from decisions where scheduled_key = $1 and event_id <> $2)
+               or exists (select from bots_left_behind where key = $1) as "is_elsewhere!""#,
         key,
         id.0,
     )
     .fetch_one(db)
     .await?;
     Ok(is_elsewhere)
+}
+
+/// Remembers the bot with this key, which is in a meeting that its event has moved away from.
+///
+/// # Errors
+/// The database's.
+pub async fn leave_behind(db: impl PgExecutor<'_>, key: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into bots_left_behind (key, left_at) values ($1, $2)
+         on conflict (key) do update set left_at = excluded.left_at",
+        key,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets bots that stayed behind before `left_before`: their meetings are over.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_left_behind(db: impl PgExecutor<'_>, left_before: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("delete from bots_left_behind where left_at < $1", left_before).execute(db).await?;
+    Ok(())
 }
 
 /// Records a decision, with what Schedule Bot was asked for last; `None` once the bot was removed.

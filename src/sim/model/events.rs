@@ -124,6 +124,11 @@ impl Workspace {
 
     /// The provider hands the event to another calendar; the id stays \[C\].
     pub(crate) fn transfer_event(&mut self, id: Uuid, to: Uuid, now: DateTime<Utc>) {
+        let is_connected =
+            |id: &Uuid| self.calendars.get(id).is_some_and(|calendar| calendar.status == Status::Connected);
+        if !is_connected(&to) {
+            return;
+        }
         let Some(event) = self.events.get_mut(&id) else {
             return;
         };

@@ -148,6 +148,24 @@ async fn a_bot_of_a_former_time_goes_when_the_meeting_moves_back() {
     .await;
 }
 
+/// An event moved away from its meeting while its bot was in the call, and nobody knew of that bot any more when another
+/// event was there.
+#[tokio::test]
+async fn a_bot_that_was_left_behind_in_a_meeting_is_not_sent_for_again() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: false },
+        Create { calendar: 0, in_minutes: -15, minutes: 60, link: Some(0) },
+        Deliver,
+        Turns { replica: 0, count: 20 },
+        Move { event: 0, in_minutes: 60 },
+        Deliver,
+        Turns { replica: 0, count: 20 },
+        Create { calendar: 1, in_minutes: -15, minutes: 60, link: Some(0) },
+    ])
+    .await;
+}
+
 /// A 400 "has ended" was believed, whatever the clock said, and nothing looked again until the event's next version.
 #[tokio::test]
 async fn a_lie_that_an_event_has_ended_is_found_out() {

@@ -80,7 +80,7 @@ impl Site {
         self.proxy.open();
         self.logs.0.lock().unwrap().clear();
         let tables = "deliveries, reconcile_queue, calendars, events, unreadable_events, configurations, decisions, \
-                      api_slots, api_pauses, bot_keys";
+                      api_slots, api_pauses, bot_keys, bots_left_behind";
         self.db.execute(sqlx::AssertSqlSafe(format!("truncate {tables} restart identity"))).await.unwrap();
     }
 
