@@ -10,14 +10,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Error, Outcome, Reconciler};
+use super::{Error, LONGEST_MEETING, Outcome, Reconciler};
 use crate::{
     domain::{
         Fingerprint,
         budget::CallClass,
         calendar::Calendar,
         dedup::start_in,
-        event::{Event, EventId},
+        event::{Event, EventId, ObservedBot},
         plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
     },
     recall::Failure,
@@ -189,9 +189,8 @@ impl Reconciler {
         let mut tx = self.db.begin().await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
         let (id, version, configuration) = (answer.id, answer.updated_at, self.configuration.generation());
-        if let Some(key) = left_behind(known, scheduled.as_ref(), received_at) {
-            decisions::leave_behind(&mut *tx, key, received_at).await?;
-        }
+        let left_behind = left_behind(known, &answer.bots, scheduled.as_ref(), received_at);
+        decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
         decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), received_at).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
@@ -246,9 +245,8 @@ impl Reconciler {
         }
         let (id, version) = (known.event.id, known.event.updated_at);
         let mut tx = self.db.begin().await?;
-        if let Some(key) = left_behind(known, scheduled.as_ref(), now) {
-            decisions::leave_behind(&mut *tx, key, now).await?;
-        }
+        let left_behind = left_behind(known, &known.event.bots, scheduled.as_ref(), now);
+        decisions::leave_behind(&mut *tx, &left_behind, now).await?;
         decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), now).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
@@ -257,11 +255,18 @@ impl Reconciler {
     }
 }
 
-/// The key of a bot that was scheduled, has joined by now, and is no longer what the event's scheduled bot is.
-fn left_behind<'a>(known: &'a Known, scheduled: Option<&Scheduled>, now: DateTime<Utc>) -> Option<&'a str> {
-    let before = &known.scheduled.as_ref()?.key;
-    let is_replaced = scheduled.is_none_or(|scheduled| scheduled.key != *before);
-    (is_replaced && start_in(before).is_some_and(|start| start <= now)).then_some(before)
+/// The keys of bots that have joined by now, were scheduled for the event or are listed with it, and are not what it asks for.
+fn left_behind<'a>(
+    known: &'a Known,
+    bots: &'a [ObservedBot],
+    scheduled: Option<&Scheduled>,
+    now: DateTime<Utc>,
+) -> Vec<&'a str> {
+    let before = known.scheduled.iter().map(|scheduled| scheduled.key.as_str());
+    let listed = bots.iter().filter(|bot| !bot.is_future(now)).map(|bot| bot.deduplication_key.as_str());
+    let has_joined = |key: &&str| start_in(key).is_some_and(|start| start <= now && now - start < LONGEST_MEETING);
+    let is_asked_for = |key: &&str| scheduled.is_some_and(|scheduled| scheduled.key == *key);
+    before.chain(listed).filter(|key| has_joined(key) && !is_asked_for(key)).collect()
 }
 
 /// What counts as scheduled once a plan without a call is recorded.

@@ -39,6 +39,9 @@ const CAPACITY_PAUSE: Duration = Duration::from_secs(30);
 /// How long a key rests whose turn failed for a reason that lies neither with it nor with the API's answer to it.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
 
+/// No bot is in a call for longer.
+const LONGEST_MEETING: TimeDelta = TimeDelta::days(2);
+
 /// Takes turns: everything a turn needs.
 #[derive(Clone, Debug)]
 pub struct Reconciler {

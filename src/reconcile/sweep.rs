@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Outcome, Reconciler, lost_place};
+use super::{Error, LONGEST_MEETING, Outcome, Reconciler, lost_place};
 use crate::{
     domain::budget::CallClass,
     recall::PageQuery,
@@ -25,9 +25,6 @@ const MAX_PAGES: u32 = 1000;
 /// The deadline of what is looked at unasked lies behind any webhook's and any meeting's: Recall shows 28 days of them. In a
 /// workspace with more calendars than can be listed in an interval, sweeps so take what webhooks leave over.
 const AFTER_ALL_ELSE: TimeDelta = TimeDelta::days(30);
-
-/// No bot is in a call for longer.
-const LONGEST_MEETING: TimeDelta = TimeDelta::days(2);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {

@@ -68,15 +68,19 @@ pub async fn is_scheduled_elsewhere(db: impl PgExecutor<'_>, key: &str, id: Even
     Ok(is_elsewhere)
 }
 
-/// Remembers the bot with this key, which is in a meeting that its event has moved away from.
+/// Remembers the bots with these keys, which are in meetings that their event has moved away from.
 ///
 /// # Errors
 /// The database's.
-pub async fn leave_behind(db: impl PgExecutor<'_>, key: &str, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn leave_behind(db: impl PgExecutor<'_>, keys: &[&str], now: DateTime<Utc>) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
-        "insert into bots_left_behind (key, left_at) values ($1, $2)
-         on conflict (key) do update set left_at = excluded.left_at",
-        key,
+        "insert into bots_left_behind (key, left_at)
+         select distinct key, $2::timestamptz from unnest($1::text[]) as key order by key
+         on conflict do nothing",
+        keys as &[&str],
         now,
     )
     .execute(db)

@@ -178,3 +178,24 @@ async fn a_lie_that_an_event_has_ended_is_found_out() {
     ])
     .await;
 }
+
+/// The answers to Schedule Bot could not be read, the event moved to another link, and the bot that was in the call was known
+/// from the list alone.
+#[tokio::test]
+async fn a_bot_that_only_the_list_tells_of_is_not_sent_for_again() {
+    survives(&[
+        Connect { person: 2, is_outlook: true },
+        Fail { call: Schedule, with: OtherShape, times: 3 },
+        Advance { minutes: 16 },
+        Advance { minutes: 16 },
+        AdvanceSeconds { seconds: 57 },
+        Create { calendar: 0, in_minutes: 15, minutes: 180, link: Some(0) },
+        Advance { minutes: 1 },
+        Advance { minutes: 5 },
+        AdvanceSeconds { seconds: 63 },
+        Turns { replica: 1, count: 20 },
+        Relink { event: 4, link: Some(1) },
+        Create { calendar: 0, in_minutes: 5, minutes: 15, link: Some(0) },
+    ])
+    .await;
+}
