@@ -43,6 +43,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 /// How long turns may go on after the process was told to stop. Within the 10 s after which it would be killed.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How long the key of a meeting that is about to begin rests after a failed turn, at most.
+const URGENT_PAUSE: TimeDelta = TimeDelta::seconds(30);
 /// How often to say that this configuration runs: a few times before it no longer counts as running.
 const RENEW_INTERVAL: Duration = Duration::from_secs(25);
 /// How long it may take to say that it ends.
@@ -213,6 +215,7 @@ impl Worker {
         let attempt = claimed.attempt + 1;
         match error_policy(error, claimed.attempt, now, fastrand::f64()) {
             Verdict::Retry(at) => {
+                let at = at.min(latest_retry(claimed, now));
                 let in_secs = (at - now).as_seconds_f64();
                 tracing::warn!(error = text, attempt, in_secs, "turn failed; trying again");
                 queue::retry(db, claimed, at, &text).await
@@ -263,6 +266,15 @@ async fn keep_registered(reconciler: Arc<Reconciler>) {
             tracing::warn!(error = chain(&error), "cannot say that this configuration runs; trying again");
         }
         tokio::time::sleep(RENEW_INTERVAL).await;
+    }
+}
+
+/// However often its turns failed, a meeting's key rests no further than to the line after which Recall promises no bot in
+/// time, and beyond that only briefly.
+fn latest_retry(claimed: &Claimed, now: DateTime<Utc>) -> DateTime<Utc> {
+    match claimed.key {
+        Key::Event(_) => (claimed.deadline - queue::URGENT).max(now + URGENT_PAUSE),
+        Key::Calendar(_) | Key::Sweep => DateTime::<Utc>::MAX_UTC,
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Claimed {
     pub since: Option<DateTime<Utc>>,
     /// Failed turns before this one.
     pub attempt: i32,
+    /// A meeting's start, or the time by which the look matters.
+    pub deadline: DateTime<Utc>,
     /// Proof of the lease.
     pub token: Uuid,
     /// How far an earlier turn came.
@@ -214,21 +216,21 @@ pub async fn claim(
     .await?;
     let mut claimed: Vec<_> = rows
         .into_iter()
-        .map(|row| {
-            let claimed = Claimed {
-                key: Key::new(&row.kind, row.key),
-                generation: row.generation,
-                since: row.claimed_since,
-                attempt: row.attempt,
-                token: row.token,
-                progress: row.progress.map(|Json(progress)| progress),
-            };
-            let is_urgent = matches!(claimed.key, Key::Event(_)) && row.deadline <= now + URGENT;
-            ((!is_urgent, row.deadline), claimed)
+        .map(|row| Claimed {
+            key: Key::new(&row.kind, row.key),
+            generation: row.generation,
+            since: row.claimed_since,
+            attempt: row.attempt,
+            deadline: row.deadline,
+            token: row.token,
+            progress: row.progress.map(|Json(progress)| progress),
         })
         .collect();
-    claimed.sort_by_key(|(urgency, _)| *urgency);
-    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
+    claimed.sort_by_key(|claimed| {
+        let is_urgent = matches!(claimed.key, Key::Event(_)) && claimed.deadline <= now + URGENT;
+        (!is_urgent, claimed.deadline)
+    });
+    Ok(claimed)
 }
 
 /// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was

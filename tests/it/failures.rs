@@ -1,6 +1,6 @@
 //! What becomes of a turn when the API, the database or a turn itself fails: P3 and P9.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use rollcall::{
     domain::event::EventId,
     sim::{self, Endpoint, Fault, NewEvent},
@@ -79,6 +79,29 @@ async fn a_507_is_tried_again_until_the_meeting_has_ended() {
     world.settle().await;
     assert_eq!(world.count_calls(Endpoint::ScheduleBot), calls, "it has ended");
     world.assert_no_bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_meeting_does_not_wait_out_a_long_backoff_when_it_is_about_to_begin() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.sim.create_event(calendar, NewEvent::new("Board", world.in_minutes(32), 30).at(LINK));
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(500), 1000);
+    world.settle().await;
+    // Pauses of five minutes by now.
+    world.execute("update reconcile_queue set attempt = 20 where kind = 'event'").await;
+    world.advance(TimeDelta::minutes(20));
+    world.settle().await;
+    let rests = "select extract(epoch from due_at)::bigint from reconcile_queue where kind = 'event'";
+    let due = DateTime::from_timestamp_secs(world.query(rests).await.parse().unwrap()).unwrap();
+    assert!(due <= world.in_minutes(2), "it is tried again before the last ten minutes, not at {due}");
+    world.advance(TimeDelta::minutes(5));
+    world.settle().await;
+    world.sim.clear_faults();
+    world.advance(TimeDelta::seconds(30));
+    world.settle().await;
+    world.bot(event);
     world.finish().await;
 }
 
