@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Fingerprint, calendar::CalendarId};
+use super::{Fingerprint, calendar::CalendarId, dedup::start_in};
 
 /// Recall's id of a calendar event; one per calendar and occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,8 +78,9 @@ pub struct ObservedBot {
 }
 
 impl ObservedBot {
-    /// Whether the bot has yet to join; only such a bot can be moved or removed.
+    /// Whether the bot has yet to join; only such a bot can be moved or removed. We ask for the time that is in the key; the start that the API lists may be that, or the
+    /// event's own, which may have moved.
     pub fn is_future(&self, now: DateTime<Utc>) -> bool {
-        self.start_time > now
+        self.start_time > now || start_in(&self.deduplication_key).is_some_and(|start| start > now)
     }
 }

@@ -3,14 +3,12 @@
 //! Planning again matters: the answer to a call is the event as it is now, which may have moved since it was mirrored, and the
 //! list that tells of the move would then find nothing new.
 //!
-//! Twins: before the start Schedule Bot with the same key updates the same bot, so a lost answer does no harm, and the copies of
-//! a meeting share it. After the start each call sends one more. So a turn holds the deduplication key while it calls, over all
-//! replicas, and for a meeting that has begun, or nearly so, reads the event afresh and asks whether another event's bot is
-//! there already.
+//! After the start of a meeting each call sends one more bot. So the turn holds the deduplication key while it calls (see
+//! `bot_key`), and for a meeting that has begun, or nearly so, reads the event afresh.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Error, LONGEST_MEETING, Outcome, Reconciler};
+use super::{Error, LONGEST_MEETING, Outcome, Reconciler, bot_key::HeldKey};
 use crate::{
     domain::{
         Fingerprint,
@@ -21,7 +19,7 @@ use crate::{
         plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
     },
     recall::Failure,
-    store::{bot_keys, calendars, decisions, decisions::Decision, events, queue::Claimed},
+    store::{calendars, decisions, decisions::Decision, events, queue::Claimed},
     telemetry,
 };
 
@@ -42,9 +40,7 @@ struct Known {
     /// The event was read in this turn.
     is_fresh: bool,
     /// The deduplication key that this turn holds.
-    held_key: Option<String>,
-    /// Another event has a bot with that key.
-    is_covered: bool,
+    held: Option<HeldKey>,
 }
 
 impl Known {
@@ -65,11 +61,10 @@ impl Reconciler {
         let calendar = calendars::load(&self.db, event.calendar_id).await?;
         let decision = decisions::load(&self.db, id).await?;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
-        let mut known =
-            Known { event, calendar, decision, scheduled, is_fresh: false, held_key: None, is_covered: false };
+        let mut known = Known { event, calendar, decision, scheduled, is_fresh: false, held: None };
         let converged = self.converge(&mut known, claimed).await;
-        if let Some(key) = &known.held_key {
-            bot_keys::release(&self.db, claimed.token, key).await?;
+        if let Some(held) = known.held {
+            self.release_key(held).await?;
         }
         converged.map(|()| settled)
     }
@@ -87,8 +82,12 @@ impl Reconciler {
                 Plan::Nothing(_) | Plan::Keep(_) => {
                     return if carried_out.is_none() { self.record(known, &plan, now).await } else { Ok(()) };
                 }
-                Plan::Schedule { key, .. } if known.held_key.as_ref() != Some(key) => {
-                    self.hold_key(known, key, claimed, is_begun).await?;
+                Plan::Schedule { key, .. } if known.held.as_ref().is_none_or(|held| held.key != *key) => {
+                    // The event has turned out to have moved.
+                    if let Some(held) = known.held.take() {
+                        self.release_key(held).await?;
+                    }
+                    known.held = Some(self.hold_key(key, known.event.id, claimed.token, is_begun).await?);
                 }
                 Plan::Schedule { .. } if is_begun && !known.is_fresh => self.read_afresh(known).await?,
                 Plan::Schedule { key, .. } => {
@@ -112,7 +111,7 @@ impl Reconciler {
             event: &known.event,
             calendar: known.calendar.as_ref(),
             scheduled: known.scheduled.as_ref(),
-            covered_key: known.held_key.as_deref().filter(|_| known.is_covered),
+            covered_key: known.held.as_ref().filter(|held| held.is_covered).map(|held| held.key.as_str()),
             is_left_to_newer: newer.is_some(),
             is_version_left_to_newer: newer.is_some_and(|decision| {
                 // "Nothing" for another reason was decided by facts, such as a lost connection, that can change while the
@@ -124,19 +123,6 @@ impl Reconciler {
             policy: &self.policy,
             now,
         })
-    }
-
-    /// Takes the key, and lets go of the one that the event had before it turned out to have moved.
-    async fn hold_key(&self, known: &mut Known, key: &str, claimed: &Claimed, is_begun: bool) -> Result<(), Error> {
-        if let Some(key) = known.held_key.take() {
-            bot_keys::release(&self.db, claimed.token, &key).await?;
-        }
-        if !bot_keys::hold(&self.db, key, claimed.token, self.clock.now()).await? {
-            return Err(Error::KeyHeld);
-        }
-        known.held_key = Some(key.to_owned());
-        known.is_covered = is_begun && decisions::is_scheduled_elsewhere(&self.db, key, known.event.id).await?;
-        Ok(())
     }
 
     async fn read_afresh(&self, known: &mut Known) -> Result<(), Error> {
@@ -157,13 +143,23 @@ impl Reconciler {
     async fn schedule(&self, known: &mut Known, plan: &Plan, key: &str) -> Result<bool, Error> {
         let config = self.policy.bot_config_for(&known.event, self.clock.now());
         let call = self.api.schedule_bot(known.event.id, key, &config);
-        let answer = match self.call(CallClass::ScheduleBot, call).await {
-            Ok(answer) => answer,
-            Err(error) => return self.mirror_refusal(known, error).await.map(|()| false),
+        known.held.iter_mut().for_each(HeldKey::open);
+        let is_done = match self.call(CallClass::ScheduleBot, call).await {
+            Ok(answer) => {
+                let scheduled = Scheduled { key: key.to_owned(), config: self.policy.bot_fingerprint() };
+                self.mirror_answer(known, plan, answer, Some(scheduled)).await?;
+                true
+            }
+            Err(error) => {
+                if says_what_became_of_it(&error) {
+                    known.held.iter_mut().for_each(HeldKey::close);
+                }
+                self.mirror_refusal(known, error).await?;
+                false
+            }
         };
-        let scheduled = Scheduled { key: key.to_owned(), config: self.policy.bot_fingerprint() };
-        self.mirror_answer(known, plan, answer, Some(scheduled)).await?;
-        Ok(true)
+        known.held.iter_mut().for_each(HeldKey::close);
+        Ok(is_done)
     }
 
     /// Delete Bot. Returns whether the API did it.
@@ -253,6 +249,11 @@ impl Reconciler {
         tracing::info!(plan = plan.as_str(), reason = plan.reason(), start = %known.event.start_time, "decided");
         Ok(())
     }
+}
+
+/// Whether a call that failed is known to have done nothing.
+fn says_what_became_of_it(error: &Error) -> bool {
+    !matches!(error, Error::Api(error) if error.failure() == Failure::Transient)
 }
 
 /// The keys of bots that have joined by now, were scheduled for the event or are listed with it, and are not what it asks for.

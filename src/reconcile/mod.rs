@@ -4,6 +4,7 @@
 //! die after any line and be run again: what it did is mirrored in the transaction that follows each call, and what it had
 //! left to do is found again by reading. No transaction is open during a call.
 
+mod bot_key;
 mod calendar;
 pub mod configuration;
 mod event;

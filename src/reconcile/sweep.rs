@@ -12,7 +12,7 @@ use crate::{
     domain::budget::CallClass,
     recall::PageQuery,
     store::{
-        calendars, decisions,
+        bot_keys, calendars, decisions,
         queue::{self, Claimed, Key, Request},
         requests,
     },
@@ -80,6 +80,7 @@ impl Reconciler {
         let undecided = requests::request_undecided(&mut db, self.configuration.generation(), now).await?;
         let woken = requests::wake_parked(&mut *db, now).await?;
         decisions::forget_left_behind(&mut *db, now - LONGEST_MEETING).await?;
+        bot_keys::forget_open(&mut *db, now - LONGEST_MEETING).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

@@ -1,4 +1,4 @@
-//! Deduplication keys that a turn is calling Schedule Bot with, over all replicas.
+//! Deduplication keys that a turn is calling Schedule Bot with, over all replicas, or was when it lost the answer.
 
 use std::time::Duration;
 
@@ -7,34 +7,75 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::Error;
+use crate::domain::event::EventId;
 
 /// How long a key is held by a turn that died: longer than a call may take.
 const HOLD: Duration = Duration::from_secs(45);
 
-/// Takes a key for the turn with the lease token `holder`, unless another turn holds it. Returns whether it was taken.
+/// Takes a key for a turn of `event` with the lease token `holder`, and notes that it is about to call. Returns the other
+/// events whose calls with this key are open; `None` if another turn holds it.
 ///
 /// # Errors
 /// The database's.
-pub async fn hold(db: impl PgExecutor<'_>, key: &str, holder: Uuid, now: DateTime<Utc>) -> Result<bool, Error> {
-    let held = sqlx::query!(
-        "insert into bot_keys as held (key, holder, held_until) values ($1, $2, $3)
-         on conflict (key) do update set holder = excluded.holder, held_until = excluded.held_until
-         where held.held_until <= $4 or held.holder = excluded.holder",
+pub async fn hold(
+    db: impl PgExecutor<'_>,
+    key: &str,
+    event: EventId,
+    holder: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<Vec<EventId>>, Error> {
+    let open = sqlx::query_scalar!(
+        "insert into bot_keys as held (key, holder, held_until, open_calls) values ($1, $2, $3, array[$5::uuid])
+         on conflict (key) do update set
+             holder = excluded.holder,
+             held_until = excluded.held_until,
+             open_calls = array_append(array_remove(held.open_calls, $5), $5)
+         where held.held_until <= $4 or held.holder = excluded.holder
+         returning open_calls",
         key,
         holder,
         now + HOLD,
         now,
+        event.0,
     )
-    .execute(db)
+    .fetch_optional(db)
     .await?;
-    Ok(held.rows_affected() == 1)
+    Ok(open.map(|open| open.into_iter().filter(|other| *other != event.0).map(EventId).collect()))
 }
 
-/// Lets go of a key that the turn holds.
+/// Notes that it is known what became of an event's call.
 ///
 /// # Errors
 /// The database's.
-pub async fn release(db: impl PgExecutor<'_>, holder: Uuid, key: &str) -> Result<(), Error> {
-    sqlx::query!("delete from bot_keys where key = $1 and holder = $2", key, holder).execute(db).await?;
+pub async fn close_call(db: impl PgExecutor<'_>, key: &str, event: EventId) -> Result<(), Error> {
+    sqlx::query!("update bot_keys set open_calls = array_remove(open_calls, $2) where key = $1", key, event.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Lets go of a key that the turn holds. What is open stays.
+///
+/// # Errors
+/// The database's.
+pub async fn release(db: impl PgExecutor<'_>, holder: Uuid, key: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "with closed as (delete from bot_keys where key = $1 and holder = $2 and open_calls = '{}')
+         update bot_keys set held_until = $3 where key = $1 and holder = $2 and open_calls <> '{}'",
+        key,
+        holder,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets calls that have been open since before `held_before`: the meetings are over.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_open(db: impl PgExecutor<'_>, held_before: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("delete from bot_keys where held_until < $1", held_before).execute(db).await?;
     Ok(())
 }

@@ -1,0 +1,96 @@
+//! Holding a deduplication key, so that nobody sends a second bot with it.
+//!
+//! Before the start Schedule Bot with the same key updates the same bot, so a lost answer does no harm, and the copies of a
+//! meeting share it. After the start each call sends one more. So a turn holds the key while it calls, over all replicas, and
+//! for a meeting that has begun asks whether there is a bot with it already: of another event, left behind by one that moved
+//! away, or sent by a call whose answer was lost. The latter alone takes calls: the event of the lost answer is read.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Error, Reconciler};
+use crate::{
+    domain::{budget::CallClass, event::EventId},
+    recall::Failure,
+    store::{bot_keys, decisions, events},
+};
+
+/// A deduplication key that a turn holds.
+#[derive(Debug)]
+pub(super) struct HeldKey {
+    pub(super) key: String,
+    event: EventId,
+    holder: Uuid,
+    /// There is, or may be, a bot with this key, in a meeting that has begun.
+    pub(super) is_covered: bool,
+    /// A call was made, and nobody knows what became of it.
+    is_open: bool,
+}
+
+impl Reconciler {
+    /// Takes a key for the turn with the lease token `holder`.
+    pub(super) async fn hold_key(
+        &self,
+        key: &str,
+        event: EventId,
+        holder: Uuid,
+        has_begun: bool,
+    ) -> Result<HeldKey, Error> {
+        let open = bot_keys::hold(&self.db, key, event, holder, self.clock.now()).await?.ok_or(Error::KeyHeld)?;
+        let mut held = HeldKey { key: key.to_owned(), event, holder, is_covered: false, is_open: false };
+        if has_begun {
+            match self.is_covered(key, event, &open).await {
+                Ok(is_covered) => held.is_covered = is_covered,
+                Err(error) => {
+                    self.release_key(held).await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    async fn is_covered(&self, key: &str, event: EventId, open: &[EventId]) -> Result<bool, Error> {
+        for other in open {
+            self.close_call(key, *other).await?;
+        }
+        Ok(decisions::is_scheduled_elsewhere(&self.db, key, event).await?)
+    }
+
+    /// Finds out what became of a call whose answer was lost.
+    async fn close_call(&self, key: &str, event: EventId) -> Result<(), Error> {
+        let sent_at = self.clock.now();
+        match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
+            Ok(answer) => {
+                events::mirror(&self.db, std::slice::from_ref(&answer), sent_at).await?;
+                if answer.bots.iter().any(|bot| bot.deduplication_key == key) {
+                    decisions::leave_behind(&self.db, &[key], sent_at).await?;
+                }
+            }
+            Err(Error::Api(error)) if error.failure() == Failure::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(bot_keys::close_call(&self.db, key, event).await?)
+    }
+
+    /// Lets go of a key.
+    pub(super) async fn release_key(&self, held: HeldKey) -> Result<(), Error> {
+        if !held.is_open {
+            bot_keys::close_call(&self.db, &held.key, held.event).await?;
+        }
+        let now: DateTime<Utc> = self.clock.now();
+        Ok(bot_keys::release(&self.db, held.holder, &held.key, now).await?)
+    }
+}
+
+impl HeldKey {
+    /// A call with the key is made.
+    pub(super) fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// It is known, and committed, what became of it.
+    pub(super) fn close(&mut self) {
+        self.is_open = false;
+    }
+}
