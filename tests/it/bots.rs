@@ -392,6 +392,38 @@ async fn an_answer_lost_across_the_start_makes_no_twin() {
 }
 
 #[tokio::test]
+async fn an_answer_that_one_copy_lost_sends_no_second_bot_for_another_after_the_start() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(60), 60).at(LINK));
+    world.sim.deliver_due().await;
+    for _ in calendars {
+        world.take_turns_until(Endpoint::ListEvents).await;
+    }
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+    assert!(world.replica.worker.take_one_turn().await.unwrap());
+    assert_eq!(world.sim.all_bots().len(), 1);
+    world.advance(TimeDelta::minutes(61));
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_is_listed_with_its_events_start_is_removed_all_the_same() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| (knobs.bot_start_is_event_start, knobs.move_bots) = (true, true));
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.sim.create_event(calendar, NewEvent::new("Board", world.in_minutes(60), 180).at(LINK));
+    world.settle().await;
+    world.sim.move_event(event, world.in_minutes(-30));
+    world.sim.cancel_event(event);
+    world.settle().await;
+    assert_eq!(world.sim.live_bots(), []);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn an_event_that_moved_while_its_bot_was_scheduled_gets_it_moved() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;

@@ -199,33 +199,3 @@ async fn a_bot_that_only_the_list_tells_of_is_not_sent_for_again() {
     ])
     .await;
 }
-
-/// The answer to a copy's Schedule Bot was lost, and after the start another copy did not know of that bot.
-#[tokio::test]
-async fn a_lost_answer_of_one_copy_sends_no_second_bot_for_another() {
-    survives(&[
-        Connect { person: 1, is_outlook: true },
-        Connect { person: 2, is_outlook: false },
-        Crowd { replica: 0, count: 7 },
-        Fail { call: Schedule, with: OtherShape, times: 1 },
-        Meet { calendars: 2, in_minutes: 15, minutes: 30, link: 0 },
-        Together { count: 2 },
-        Advance { minutes: 16 },
-    ])
-    .await;
-}
-
-/// The start that is listed for a bot was the event's, which had moved into the past, so the bot was taken for one in the call.
-#[tokio::test]
-async fn a_bot_that_is_listed_with_the_events_start_is_removed_all_the_same() {
-    survives(&[
-        Turn(BotStartIsEventStart),
-        Connect { person: 0, is_outlook: false },
-        Create { calendar: 0, in_minutes: 60, minutes: 180, link: Some(0) },
-        Deliver,
-        Turns { replica: 1, count: 20 },
-        Move { event: 0, in_minutes: -30 },
-        Cancel { event: 0 },
-    ])
-    .await;
-}
