@@ -45,7 +45,10 @@ impl Stage<'_> {
             Operation::Together { count } => return self.take_turns_together(count, watch).await,
             Operation::Crowd { replica, count } => self.take_turns_at_once(replica, count).await,
             Operation::Forge(forgery) => return self.forge(forgery).await,
-            Operation::Kill { replica, polls } => self.kill_in_turn(replica, polls).await,
+            Operation::Kill { replica, polls } => {
+                self.kill_in_turn(replica, polls).await;
+                watch.late_calls += 1;
+            }
             Operation::HangIn { replica, after_acting } => self.hang_in_turn(replica, after_acting, watch).await,
             Operation::LetGo => self.let_go(watch).await,
             Operation::Abandon => self.abandon().await,
