@@ -9,6 +9,7 @@ use rollcall::{
 };
 use tokio::sync::watch;
 
+use crate::life::until;
 use crate::queue::any;
 use crate::world::{LINK, World};
 
@@ -228,7 +229,7 @@ async fn a_worker_says_that_its_configuration_runs_and_when_it_ends() {
     let (stop, stopped) = watch::channel(false);
     let worker = world.replica.worker.clone();
     let running = tokio::spawn(async move { worker.run(stopped).await });
-    while world.query(&runs).await == "false" {}
+    until(async || world.query(&runs).await == "true").await;
     stop.send(true).unwrap();
     running.await.unwrap();
     assert_eq!(world.query(&runs).await, "false");

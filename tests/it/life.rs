@@ -80,7 +80,7 @@ async fn whoever_floods_the_probes_takes_one_connection() {
     let looks = join_all((0..50).map(|_| reqwest::get(format!("{}/metrics", world.replica.url))));
     let delivery = async {
         let waiting = "select count(*) > 0 from pg_locks where not granted and relation = 'reconcile_queue'::regclass";
-        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut *stuck).await.unwrap() {}
+        until(async || sqlx::query_scalar(waiting).fetch_one(&mut *stuck).await.unwrap()).await;
         assert!(reqwest::get(format!("{}/readyz", world.replica.url)).await.unwrap().status().is_success());
         stuck.rollback().await.unwrap();
     };
