@@ -218,12 +218,12 @@ impl Worker {
                 let at = at.min(latest_retry(claimed, now));
                 let in_secs = (at - now).as_seconds_f64();
                 tracing::warn!(error = text, attempt, in_secs, "turn failed; trying again");
-                queue::retry(db, claimed, at, &text).await
+                queue::retry(db, claimed, at, &text, now).await
             }
             Verdict::StartOver(at) => {
                 tracing::warn!(error = text, attempt, "turn failed; beginning anew");
                 queue::forget_progress(db, claimed).await?;
-                queue::retry(db, claimed, at, &text).await
+                queue::retry(db, claimed, at, &text, now).await
             }
             Verdict::AwaitBudget(class, until) => {
                 self.block(class, until);
@@ -239,7 +239,7 @@ impl Worker {
                 tracing::error!(error = text, attempt, "the sweep failed; trying again at its next time");
                 queue::forget_progress(db, claimed).await?;
                 let at = now + TimeDelta::from_std(self.reconciler.sweep_interval).unwrap_or(TimeDelta::MAX);
-                queue::retry(db, claimed, at, &text).await
+                queue::retry(db, claimed, at, &text, now).await
             }
             Verdict::Park => {
                 tracing::error!(error = text, attempt, "turn failed for good; parked until it is requested again");

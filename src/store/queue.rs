@@ -258,7 +258,7 @@ pub async fn settle(db: &mut PgConnection, claimed: &Claimed, answered: i64, now
         "update reconcile_queue set
              leased_until = null, lease_token = null, progress = null,
              claimed_since = case when $5 then null else claimed_since end,
-             attempt = 0, last_error = null, requested_at = $4, due_at = $4
+             attempt = 0, rests_until = null, last_error = null, requested_at = $4, due_at = $4
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
         claimed.key.id(),
@@ -284,7 +284,7 @@ pub async fn come_back(
     let updated = sqlx::query!(
         "update reconcile_queue set
              leased_until = null, lease_token = null, claimed_since = null, progress = null,
-             attempt = 0, last_error = null,
+             attempt = 0, rests_until = null, last_error = null,
              requested_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
              due_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
              deadline = case when generation = $4 then $5::timestamptz else $6::timestamptz end
@@ -301,7 +301,8 @@ pub async fn come_back(
     owned(updated.rows_affected())
 }
 
-/// Ends a turn that failed for now: it is tried again at `due_at`.
+/// Ends a turn that failed for now: it is tried again at `due_at`. A turn that a request brought forward, and that failed as
+/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -310,16 +311,21 @@ pub async fn retry(
     claimed: &Claimed,
     due_at: DateTime<Utc>,
     last_error: &str,
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, attempt = attempt + 1, last_error = $4, due_at = $5
+             leased_until = null, lease_token = null, last_error = $4,
+             attempt = attempt + case when rests_until > $6 then 0 else 1 end,
+             due_at = case when rests_until > $6 then least(rests_until, $5) else $5 end,
+             rests_until = case when rests_until > $6 then least(rests_until, $5) else $5 end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
         claimed.key.id(),
         claimed.token,
         last_error,
         due_at,
+        now,
     )
     .execute(db)
     .await?;
@@ -380,7 +386,8 @@ pub async fn park(
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, attempt = attempt + 1, last_error = $4, progress = null,
+             leased_until = null, lease_token = null, attempt = attempt + 1, rests_until = null, last_error = $4,
+             progress = null,
              due_at = case when generation = $5 then 'infinity'::timestamptz else $6::timestamptz end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),

@@ -105,7 +105,7 @@ async fn the_least_hint_wins_and_is_forgotten_only_when_it_was_answered() {
 
     // A request during a turn that fails: the next turn has to answer both.
     queue.request(key, Some("2026-01-20T07:30:00Z")).await;
-    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed").await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed", queue.0.now()).await.unwrap();
     let claimed = queue.claim().await.unwrap();
     assert_eq!((claimed.since, claimed.attempt), (Some(time("2026-01-20T07:00:00Z")), 1));
 
@@ -233,12 +233,35 @@ async fn a_request_for_a_key_that_fails_is_heard_at_once_and_forgives_no_attempt
     let key = calendar();
     queue.request(key, None).await;
     let claimed = queue.claim().await.unwrap();
-    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed").await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
     assert!(queue.claim().await.is_none());
     assert_eq!(queue.0.query("select last_error from reconcile_queue where kind = 'calendar'").await, "failed");
     queue.request(key, None).await;
     let claimed = queue.claim().await.unwrap();
     assert_eq!(claimed.attempt, 1);
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn requests_during_an_outage_do_not_lengthen_the_pause_after_it() {
+    let queue = Queue::new().await;
+    let key = calendar();
+    queue.request(key, None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(1), "failed", queue.0.now()).await.unwrap();
+    for _ in 0..10 {
+        queue.request(key, None).await;
+        let claimed = queue.claim().await.unwrap();
+        assert_eq!(claimed.attempt, 1);
+        queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
+    }
+    queue.0.advance(TimeDelta::minutes(1));
+    let claimed = queue.claim().await.expect("it rested for a minute");
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(2), "failed", queue.0.now()).await.unwrap();
+    queue.0.advance(TimeDelta::minutes(2));
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!(claimed.attempt, 2);
     queue.settle(&claimed).await.unwrap();
     queue.0.finish().await;
 }
@@ -250,7 +273,7 @@ async fn a_key_that_comes_back_starts_anew_and_at_once_if_it_was_requested_meanw
     queue.request(key, Some("2026-01-20T08:00:00Z")).await;
     let claimed = queue.claim().await.unwrap();
     queue::save_progress(&queue.0.db, &claimed, &1.into()).await.unwrap();
-    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed").await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed", queue.0.now()).await.unwrap();
     let claimed = queue.claim().await.unwrap();
     assert_eq!((claimed.attempt, claimed.progress.clone()), (1, Some(1.into())));
     queue::come_back(&queue.0.db, &claimed, queue.0.in_minutes(1), queue.0.now()).await.unwrap();
@@ -280,7 +303,7 @@ async fn a_turn_that_lost_its_lease_ends_nothing() {
     let ends = [
         queue.settle(&lost).await,
         queue::come_back(db, &lost, now, now).await,
-        queue::retry(db, &lost, now, "failed").await,
+        queue::retry(db, &lost, now, "failed", now).await,
         queue::put_off(db, &lost, now, None).await,
         queue::park(db, &lost, "failed", now).await,
         queue::save_progress(db, &lost, &1.into()).await,
@@ -304,7 +327,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
     };
     queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
     queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List)).await.unwrap();
-    queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed").await.unwrap();
+    queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
     queue.request(calendar(), None).await;
     queue.0.advance(TimeDelta::seconds(7));
     let mut depths = queue_state::depths(&queue.0.db, queue.0.now()).await.unwrap();
@@ -358,7 +381,7 @@ async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
     assert!(claim_without(CallClass::Read).await.is_none());
     let claimed = claim_without(CallClass::List).await.unwrap();
     assert_eq!(claimed.attempt, 0);
-    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed for another reason").await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.now(), "failed for another reason", queue.0.now()).await.unwrap();
     let claimed = claim_without(CallClass::Read).await.unwrap();
     queue.settle(&claimed).await.unwrap();
     queue.0.finish().await;
@@ -373,7 +396,7 @@ async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
     queue::park(&queue.0.db, &claimed, "for good", queue.0.now()).await.unwrap();
     queue.request(waiting, None).await;
     let claimed = queue.claim().await.unwrap();
-    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed").await.unwrap();
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
     assert_eq!(requests::wake_parked(&queue.0.db, queue.0.now()).await.unwrap(), 1);
     let claimed = queue.claim().await.unwrap();
     assert_eq!((claimed.key, claimed.attempt), (parked, 0));

@@ -209,7 +209,7 @@ async fn a_sweep_wakes_a_parked_calendar_anew() {
     let calendar = world.calendar("ada@acme.test").await;
     world.request_full_sync(calendar).await;
     let claim = async || queue::claim(&world.db, any(1), world.now(), Duration::from_secs(90)).await.unwrap().pop();
-    queue::retry(&world.db, &claim().await.unwrap(), world.now(), "failed").await.unwrap();
+    queue::retry(&world.db, &claim().await.unwrap(), world.now(), "failed", world.now()).await.unwrap();
     queue::park(&world.db, &claim().await.unwrap(), "for good", world.now()).await.unwrap();
     assert!(claim().await.is_none());
     world.request_sweep().await;
