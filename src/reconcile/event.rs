@@ -131,7 +131,7 @@ impl Reconciler {
             Ok(event) => {
                 let event = known.newest(event);
                 events::mirror(&self.db, std::slice::from_ref(&event), sent_at).await?;
-                known.event = event;
+                self.learn(known, event).await?;
             }
             Err(error) => self.mirror_refusal(known, error).await?,
         }
@@ -197,10 +197,18 @@ impl Reconciler {
             "{}",
             if scheduled.is_some() { "bot scheduled" } else { "bot unscheduled" },
         );
-        known.event = answer;
         known.decision = None;
         known.scheduled = scheduled;
         known.is_fresh = true;
+        self.learn(known, answer).await
+    }
+
+    /// Goes on with the event as an answer shows it, which may be on another calendar by now.
+    async fn learn(&self, known: &mut Known, event: Event) -> Result<(), Error> {
+        if event.calendar_id != known.event.calendar_id {
+            known.calendar = calendars::load(&self.db, event.calendar_id).await?;
+        }
+        known.event = event;
         Ok(())
     }
 

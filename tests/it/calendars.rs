@@ -214,6 +214,23 @@ async fn an_event_that_changes_calendar_keeps_one_bot() {
 }
 
 #[tokio::test]
+async fn an_event_that_changes_calendar_while_its_bot_is_scheduled_gets_its_new_companys_key() {
+    let world = World::with(&[("DEDUPLICATION", "company")]).await;
+    let [from, to] = [world.calendar("ada@acme.test").await, world.calendar("eve@other.test").await];
+    world.sim.create_event(to, NewEvent::new("Lunch", world.in_minutes(30), 30)); // so that there is a cursor
+    world.settle().await;
+    let event = world.meeting(from);
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    world.sim.transfer_event(event, to);
+    // No list has told of it yet, and what the answer shows is no news to the next one.
+    world.take_turns().await;
+    world.settle().await;
+    assert!(world.bot(event).key.ends_with("-other.test"), "{}", world.bot(event).key);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn an_address_that_becomes_known_rekeys_the_bots_even_if_the_list_fails_first() {
     let world = World::with(&[("DEDUPLICATION", "company")]).await;
     let calendar = world.calendar("ada@acme.test").await;
