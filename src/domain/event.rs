@@ -78,8 +78,8 @@ pub struct ObservedBot {
 }
 
 impl ObservedBot {
-    /// Whether the bot has yet to join; only such a bot can be moved or removed. We ask for the time that is in the key; the start that the API lists may be that, or the
-    /// event's own, which may have moved.
+    /// Whether the bot has yet to join; only such a bot can be moved or removed. We ask for the time that is in the key; the
+    /// start that the API lists may be that, or the event's own, which may have moved.
     pub fn is_future(&self, now: DateTime<Utc>) -> bool {
         self.start_time > now || start_in(&self.deduplication_key).is_some_and(|start| start > now)
     }
