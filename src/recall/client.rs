@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A call that takes longer has failed. Recall's own load balancer gives up at a minute.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A page is up to 100 events; larger than this is not read into memory.
 const MAX_ANSWER_BYTES: usize = 64 << 20;

@@ -4,5 +4,5 @@ pub mod client;
 pub mod error;
 mod wire;
 
-pub use client::{CalendarPage, Client, EventPage, PageQuery, UnreadableEvent};
+pub use client::{CALL_TIMEOUT, CalendarPage, Client, EventPage, PageQuery, UnreadableEvent};
 pub use error::{Error, Failure};

@@ -5,15 +5,20 @@
 //! for a meeting that has begun asks whether there is a bot with it already: of another event, left behind by one that moved
 //! away, or sent by a call whose answer was lost. The latter alone takes calls: the event of the lost answer is read.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Error, Reconciler};
 use crate::{
     domain::{budget::CallClass, event::EventId},
-    recall::Failure,
+    recall::{CALL_TIMEOUT, Failure},
     store::{bot_keys, decisions, events},
 };
+
+/// How long a key is held by a turn that died. A turn that has too little left of it for a call takes the key anew.
+const HOLD: Duration = Duration::from_secs(45);
 
 /// A deduplication key that a turn holds.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(super) struct HeldKey {
     pub(super) key: String,
     event: EventId,
     holder: Uuid,
+    /// Then somebody else may take it.
+    until: DateTime<Utc>,
     /// There is, or may be, a bot with this key, in a meeting that has begun.
     pub(super) is_covered: bool,
     /// A call was made, and nobody knows what became of it.
@@ -36,8 +43,10 @@ impl Reconciler {
         holder: Uuid,
         has_begun: bool,
     ) -> Result<HeldKey, Error> {
-        let open = bot_keys::hold(&self.db, key, event, holder, self.clock.now()).await?.ok_or(Error::KeyHeld)?;
-        let mut held = HeldKey { key: key.to_owned(), event, holder, is_covered: false, is_open: false };
+        let now = self.clock.now();
+        let until = now + HOLD;
+        let open = bot_keys::hold(&self.db, key, event, holder, now, until).await?.ok_or(Error::KeyHeld)?;
+        let mut held = HeldKey { key: key.to_owned(), event, holder, until, is_covered: false, is_open: false };
         if has_begun {
             match self.is_covered(key, event, &open).await {
                 Ok(is_covered) => held.is_covered = is_covered,
@@ -84,6 +93,12 @@ impl Reconciler {
 }
 
 impl HeldKey {
+    /// Whether it is held for as long as a call that begins now may take. Otherwise what was read while it was held may be out
+    /// of date too: a call before was slow, or the process stood still.
+    pub(super) fn lasts_for_a_call(&self, now: DateTime<Utc>) -> bool {
+        now + CALL_TIMEOUT < self.until
+    }
+
     /// A call with the key is made.
     pub(super) fn open(&mut self) {
         self.is_open = true;

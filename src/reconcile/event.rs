@@ -44,6 +44,10 @@ struct Known {
 }
 
 impl Known {
+    fn holds_for_a_call(&self, key: &str, now: DateTime<Utc>) -> bool {
+        self.held.as_ref().is_some_and(|held| held.key == key && held.lasts_for_a_call(now))
+    }
+
     /// The event as an answer shows it. Where that is an older version than is known, only its bots are news: planned with
     /// the rest of it, a bot would follow a link or a time that the event has no longer, into a call that has begun.
     fn newest(&self, answer: Event) -> Event {
@@ -82,9 +86,10 @@ impl Reconciler {
                 Plan::Nothing(_) | Plan::Keep(_) => {
                     return if carried_out.is_none() { self.record(known, &plan, now).await } else { Ok(()) };
                 }
-                Plan::Schedule { key, .. } if known.held.as_ref().is_none_or(|held| held.key != *key) => {
-                    // The event has turned out to have moved.
+                Plan::Schedule { key, .. } if !known.holds_for_a_call(key, now) => {
+                    // The event has turned out to have moved, or what was read of it is of long ago.
                     if let Some(held) = known.held.take() {
+                        known.is_fresh &= held.lasts_for_a_call(now);
                         self.release_key(held).await?;
                     }
                     known.held = Some(self.hold_key(key, known.event.id, claimed.token, is_begun).await?);

@@ -1,7 +1,5 @@
 //! Deduplication keys that a turn is calling Schedule Bot with, over all replicas, or was when it lost the answer.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -9,11 +7,8 @@ use uuid::Uuid;
 use super::Error;
 use crate::domain::event::EventId;
 
-/// How long a key is held by a turn that died: longer than a call may take.
-const HOLD: Duration = Duration::from_secs(45);
-
-/// Takes a key for a turn of `event` with the lease token `holder`, and notes that it is about to call. Returns the other
-/// events whose calls with this key are open; `None` if another turn holds it.
+/// Takes a key for a turn of `event` with the lease token `holder`, `until` then at most, and notes that it is about to call.
+/// Returns the other events whose calls with this key are open; `None` if another turn holds it.
 ///
 /// # Errors
 /// The database's.
@@ -23,6 +18,7 @@ pub async fn hold(
     event: EventId,
     holder: Uuid,
     now: DateTime<Utc>,
+    until: DateTime<Utc>,
 ) -> Result<Option<Vec<EventId>>, Error> {
     let open = sqlx::query_scalar!(
         "insert into bot_keys as held (key, holder, held_until, open_calls) values ($1, $2, $3, array[$5::uuid])
@@ -34,7 +30,7 @@ pub async fn hold(
          returning open_calls",
         key,
         holder,
-        now + HOLD,
+        until,
         now,
         event.0,
     )

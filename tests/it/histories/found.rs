@@ -199,3 +199,19 @@ async fn a_bot_that_only_the_list_tells_of_is_not_sent_for_again() {
     ])
     .await;
 }
+
+/// A turn stood still between its reading the event and its call for the bot, for longer than it held the deduplication key.
+#[tokio::test]
+async fn a_turn_that_stood_still_reads_again_before_it_sends_a_bot() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Create { calendar: 0, in_minutes: -15, minutes: 180, link: Some(0) },
+        Deliver,
+        Turns { replica: 0, count: 2 },
+        HangIn { replica: 0, after_acting: true },
+        Advance { minutes: 16 },
+        Turns { replica: 1, count: 20 },
+        LetGo,
+    ])
+    .await;
+}
