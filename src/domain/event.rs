@@ -61,6 +61,11 @@ impl Event {
     pub fn ends_at(&self) -> DateTime<Utc> {
         self.end_time.max(self.start_time)
     }
+
+    /// Whether the API lists a bot with this deduplication key.
+    pub fn has_bot(&self, key: &str) -> bool {
+        self.bots.iter().any(|bot| bot.deduplication_key == key)
+    }
 }
 
 /// A bot that the API lists on an event. That list has no status: past bots stay in it.

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     Fingerprint,
     calendar::{Calendar, CalendarStatus},
+    dedup::start_in,
     event::{Event, ObservedBot},
     policy::Policy,
 };
@@ -29,6 +30,8 @@ pub struct Situation<'a> {
     pub scheduled: Option<&'a Scheduled>,
     /// The deduplication key, if another event has a bot with it that may be in the meeting.
     pub covered_key: Option<&'a str>,
+    /// The API has deleted the event's bot, it said, and this version of the event is what it answered.
+    pub is_unscheduled: bool,
     /// A newer configuration has decided on the event.
     pub is_left_to_newer: bool,
     /// A newer configuration has decided on this very version of the event.
@@ -154,7 +157,7 @@ fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a str), N
 
 /// A bot that has yet to join is removed, even from a meeting that was moved into the past; one that has joined cannot be.
 fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
-    let has_future_bot = situation.event.bots.iter().any(|bot| bot.is_future(situation.now));
+    let has_future_bot = situation.event.bots.iter().any(|bot| is_removable(bot, situation));
     match reason {
         // Recall has removed the bot, and refuses calls.
         NoBot::Deleted | NoBot::CalendarNotConnected => Plan::Nothing(reason),
@@ -185,9 +188,16 @@ fn plan_wanted(situation: &Situation, calendar: &Calendar, meeting_url: &str) ->
     }
 }
 
+/// Whether the bot has yet to join. One that is listed with a start to come, perhaps its event's, though it was deleted and the
+/// start in its key has passed, is in the call.
+fn is_removable(bot: &ObservedBot, situation: &Situation) -> bool {
+    let was_to_join = start_in(&bot.deduplication_key).is_some_and(|start| start <= situation.now);
+    bot.is_future(situation.now) && !(situation.is_unscheduled && was_to_join)
+}
+
 /// Whether the meeting has begun, and the event has a bot that was to join when it was at another time.
 fn has_stray_bot(situation: &Situation, key: &str) -> bool {
-    let is_stray = |bot: &ObservedBot| bot.is_future(situation.now) && bot.deduplication_key != key;
+    let is_stray = |bot: &ObservedBot| is_removable(bot, situation) && bot.deduplication_key != key;
     situation.event.start_time <= situation.now && situation.event.bots.iter().any(is_stray)
 }
 

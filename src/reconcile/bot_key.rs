@@ -30,7 +30,7 @@ pub(super) struct HeldKey {
     until: DateTime<Utc>,
     /// There is, or may be, a bot with this key, in a meeting that has begun.
     pub(super) is_covered: bool,
-    /// A call was made, and nobody knows what became of it.
+    /// A call for the event was made, by this turn or an earlier one, and nobody knows what became of it.
     is_open: bool,
 }
 
@@ -46,7 +46,8 @@ impl Reconciler {
         let now = self.clock.now();
         let until = now + HOLD;
         let open = bot_keys::hold(&self.db, key, event, holder, now, until).await?.ok_or(Error::KeyHeld)?;
-        let mut held = HeldKey { key: key.to_owned(), event, holder, until, is_covered: false, is_open: false };
+        let is_open = open.contains(&event);
+        let mut held = HeldKey { key: key.to_owned(), event, holder, until, is_covered: false, is_open };
         if has_begun {
             match self.is_covered(key, event, &open).await {
                 Ok(is_covered) => held.is_covered = is_covered,
@@ -60,7 +61,7 @@ impl Reconciler {
     }
 
     async fn is_covered(&self, key: &str, event: EventId, open: &[EventId]) -> Result<bool, Error> {
-        for other in open {
+        for other in open.iter().filter(|other| **other != event) {
             self.close_call(key, *other).await?;
         }
         Ok(decisions::is_scheduled_elsewhere(&self.db, key, event).await?)
@@ -72,7 +73,7 @@ impl Reconciler {
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
             Ok(answer) => {
                 events::mirror(&self.db, std::slice::from_ref(&answer), sent_at).await?;
-                if answer.bots.iter().any(|bot| bot.deduplication_key == key) {
+                if answer.has_bot(key) {
                     decisions::leave_behind(&self.db, &[key], sent_at).await?;
                 }
             }

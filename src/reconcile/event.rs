@@ -19,7 +19,12 @@ use crate::{
         plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
     },
     recall::Failure,
-    store::{calendars, decisions, decisions::Decision, events, queue::Claimed},
+    store::{
+        calendars, decisions,
+        decisions::{Decision, NewDecision},
+        events,
+        queue::Claimed,
+    },
     telemetry,
 };
 
@@ -37,6 +42,8 @@ struct Known {
     calendar: Option<Calendar>,
     decision: Option<Decision>,
     scheduled: Option<Scheduled>,
+    /// The version that the last Delete Bot answered, if nothing was scheduled since.
+    unscheduled: Option<DateTime<Utc>>,
     /// The event was read in this turn.
     is_fresh: bool,
     /// The deduplication key that this turn holds.
@@ -65,7 +72,8 @@ impl Reconciler {
         let calendar = calendars::load(&self.db, event.calendar_id).await?;
         let decision = decisions::load(&self.db, id).await?;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
-        let mut known = Known { event, calendar, decision, scheduled, is_fresh: false, held: None };
+        let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
+        let mut known = Known { event, calendar, decision, scheduled, unscheduled, is_fresh: false, held: None };
         let converged = self.converge(&mut known, claimed).await;
         if let Some(held) = known.held {
             self.release_key(held).await?;
@@ -117,6 +125,7 @@ impl Reconciler {
             calendar: known.calendar.as_ref(),
             scheduled: known.scheduled.as_ref(),
             covered_key: known.held.as_ref().filter(|held| held.is_covered).map(|held| held.key.as_str()),
+            is_unscheduled: known.unscheduled == Some(known.event.updated_at),
             is_left_to_newer: newer.is_some(),
             is_version_left_to_newer: newer.is_some_and(|decision| {
                 // "Nothing" for another reason was decided by facts, such as a lost connection, that can change while the
@@ -134,6 +143,8 @@ impl Reconciler {
         let sent_at = self.clock.now();
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(known.event.id)).await {
             Ok(event) => {
+                // An earlier call sent no bot. If it did send one, that is known once it is recorded.
+                known.held.iter_mut().filter(|held| !event.has_bot(&held.key)).for_each(HeldKey::close);
                 let event = known.newest(event);
                 events::mirror(&self.db, std::slice::from_ref(&event), sent_at).await?;
                 self.learn(known, event).await?;
@@ -189,10 +200,17 @@ impl Reconciler {
         let answer = known.newest(answer);
         let mut tx = self.db.begin().await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
-        let (id, version, configuration) = (answer.id, answer.updated_at, self.configuration.generation());
         let left_behind = left_behind(known, &answer.bots, scheduled.as_ref(), received_at);
         decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
-        decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), received_at).await?;
+        let decision = NewDecision {
+            event: answer.id,
+            plan,
+            configuration: self.configuration.generation(),
+            event_updated_at: answer.updated_at,
+            scheduled: scheduled.as_ref(),
+            unscheduled_version: scheduled.is_none().then_some(answer.updated_at),
+        };
+        decisions::record(&mut *tx, &decision, received_at).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(
@@ -203,6 +221,7 @@ impl Reconciler {
             if scheduled.is_some() { "bot scheduled" } else { "bot unscheduled" },
         );
         known.decision = None;
+        known.unscheduled = decision.unscheduled_version;
         known.scheduled = scheduled;
         known.is_fresh = true;
         self.learn(known, answer).await
@@ -252,11 +271,18 @@ impl Reconciler {
         if is_known {
             return Ok(());
         }
-        let (id, version) = (known.event.id, known.event.updated_at);
+        let decision = NewDecision {
+            event: known.event.id,
+            plan,
+            configuration,
+            event_updated_at: known.event.updated_at,
+            scheduled: scheduled.as_ref(),
+            unscheduled_version: known.unscheduled,
+        };
         let mut tx = self.db.begin().await?;
         let left_behind = left_behind(known, &known.event.bots, scheduled.as_ref(), now);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
-        decisions::record(&mut *tx, id, plan, configuration, version, scheduled.as_ref(), now).await?;
+        decisions::record(&mut *tx, &decision, now).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(plan = plan.as_str(), reason = plan.reason(), start = %known.event.start_time, "decided");

@@ -56,6 +56,11 @@ impl Recall {
         });
     }
 
+    /// From now on the API shows all events as they are.
+    pub fn clear_overrides(&self) {
+        self.shared.with(|world, _| world.workspace.events_mut().for_each(|event| event.shown_instead = None));
+    }
+
     /// From now on the API shows the event's JSON as it is now, changed by `change`.
     pub fn override_event_json(&self, event: Uuid, change: impl FnOnce(&mut Value)) {
         if let Some(mut shown) = self.event(event) {

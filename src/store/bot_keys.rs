@@ -8,7 +8,7 @@ use super::Error;
 use crate::domain::event::EventId;
 
 /// Takes a key for a turn of `event` with the lease token `holder`, `until` then at most, and notes that it is about to call.
-/// Returns the other events whose calls with this key are open; `None` if another turn holds it.
+/// Returns the events whose calls with this key were open before; `None` if another turn holds it.
 ///
 /// # Errors
 /// The database's.
@@ -21,13 +21,17 @@ pub async fn hold(
     until: DateTime<Utc>,
 ) -> Result<Option<Vec<EventId>>, Error> {
     let open = sqlx::query_scalar!(
-        "insert into bot_keys as held (key, holder, held_until, open_calls) values ($1, $2, $3, array[$5::uuid])
+        // The row as it was is that of the statement's snapshot. Whoever changed it since held the key, or closed a call.
+        "with before as (
+             select open_calls from bot_keys where key = $1
+         )
+         insert into bot_keys as held (key, holder, held_until, open_calls) values ($1, $2, $3, array[$5::uuid])
          on conflict (key) do update set
              holder = excluded.holder,
              held_until = excluded.held_until,
              open_calls = array_append(array_remove(held.open_calls, $5), $5)
          where held.held_until <= $4 or held.holder = excluded.holder
-         returning open_calls",
+         returning coalesce((select open_calls from before), '{}')",
         key,
         holder,
         until,
@@ -36,7 +40,7 @@ pub async fn hold(
     )
     .fetch_optional(db)
     .await?;
-    Ok(open.map(|open| open.into_iter().filter(|other| *other != event.0).map(EventId).collect()))
+    Ok(open.map(|open| open.unwrap_or_default().into_iter().map(EventId).collect()))
 }
 
 /// Notes that it is known what became of an event's call.

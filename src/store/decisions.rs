@@ -25,6 +25,8 @@ pub struct Decision {
     pub decided_at: DateTime<Utc>,
     /// The last Schedule Bot that the API accepted, unless its bot was removed since.
     pub scheduled: Option<Scheduled>,
+    /// The version of the event that the last Delete Bot answered, if nothing was scheduled since.
+    pub unscheduled_version: Option<DateTime<Utc>>,
 }
 
 /// The last decision about an event; `None` if there was none yet.
@@ -33,7 +35,8 @@ pub struct Decision {
 /// The database's.
 pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decision>, Error> {
     let row = sqlx::query!(
-        "select plan, reason, configuration, event_updated_at, decided_at, scheduled_key, scheduled_config
+        "select plan, reason, configuration, event_updated_at, decided_at, scheduled_key, scheduled_config,
+             unscheduled_version
          from decisions where event_id = $1",
         id.0,
     )
@@ -48,6 +51,7 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
             event_updated_at: row.event_updated_at,
             decided_at: row.decided_at,
             scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled { key, config }),
+            unscheduled_version: row.unscheduled_version,
         }
     }))
 }
@@ -97,24 +101,33 @@ pub async fn forget_left_behind(db: impl PgExecutor<'_>, left_before: DateTime<U
     Ok(())
 }
 
-/// Records a decision, with what Schedule Bot was asked for last; `None` once the bot was removed.
+/// A decision to be recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct NewDecision<'a> {
+    /// What about.
+    pub event: EventId,
+    /// What was decided.
+    pub plan: &'a Plan,
+    /// The generation of the configuration that decided.
+    pub configuration: i64,
+    /// The version of the event that was looked at.
+    pub event_updated_at: DateTime<Utc>,
+    /// What Schedule Bot was asked for last; `None` once the bot was removed.
+    pub scheduled: Option<&'a Scheduled>,
+    /// The version of the event that the last Delete Bot answered, if nothing was scheduled since.
+    pub unscheduled_version: Option<DateTime<Utc>>,
+}
+
+/// Records a decision.
 ///
 /// # Errors
 /// The database's.
-pub async fn record(
-    db: impl PgExecutor<'_>,
-    id: EventId,
-    plan: &Plan,
-    configuration: i64,
-    event_updated_at: DateTime<Utc>,
-    scheduled: Option<&Scheduled>,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
+pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!(
         "insert into decisions as last
              (event_id, plan, reason, configuration, event_updated_at, decided_at,
-              scheduled_key, scheduled_config, scheduled_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end)
+              scheduled_key, scheduled_config, scheduled_at, unscheduled_version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end, $9)
          on conflict (event_id) do update set
              plan = excluded.plan,
              reason = excluded.reason,
@@ -126,15 +139,17 @@ pub async fn record(
              scheduled_at = case
                  when (last.scheduled_key, last.scheduled_config)
                       is not distinct from (excluded.scheduled_key, excluded.scheduled_config)
-                 then last.scheduled_at else excluded.scheduled_at end",
-        id.0,
-        plan.as_str(),
-        plan.reason(),
-        configuration,
-        event_updated_at,
+                 then last.scheduled_at else excluded.scheduled_at end,
+             unscheduled_version = excluded.unscheduled_version",
+        decision.event.0,
+        decision.plan.as_str(),
+        decision.plan.reason(),
+        decision.configuration,
+        decision.event_updated_at,
         now,
-        scheduled.map(|scheduled| scheduled.key.as_str()),
-        scheduled.map(|scheduled| scheduled.config.0.as_slice()),
+        decision.scheduled.map(|scheduled| scheduled.key.as_str()),
+        decision.scheduled.map(|scheduled| scheduled.config.0.as_slice()),
+        decision.unscheduled_version,
     )
     .execute(db)
     .await?;

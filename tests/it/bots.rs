@@ -410,6 +410,43 @@ async fn an_answer_that_one_copy_lost_sends_no_second_bot_for_another_after_the_
 }
 
 #[tokio::test]
+async fn an_answer_that_is_still_lost_after_another_failure_sends_no_second_bot_either() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(-10), 180).at(LINK));
+    world.sim.deliver_due().await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+    world.take_turns_until(Endpoint::ScheduleBot).await;
+    // The turn that could find out what became of the call cannot read the event; the other copy comes next.
+    world.execute("update reconcile_queue set due_at = now() + interval '10 years' where kind = 'event' and last_error is null").await;
+    world.advance(TimeDelta::minutes(2));
+    world.sim.fail_next(Endpoint::RetrieveEvent, Fault::Truncate, 1);
+    world.take_turns_until(Endpoint::RetrieveEvent).await;
+    world.execute("update reconcile_queue set due_at = requested_at where kind = 'event' and last_error is null").await;
+    world.settle().await;
+    world.advance(TimeDelta::minutes(6));
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_bot_in_a_call_that_is_listed_with_a_start_to_come_is_deleted_once() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| (knobs.bot_start_is_event_start, knobs.move_bots) = (true, true));
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.sim.create_event(calendar, NewEvent::new("Board", world.in_minutes(10), 180).at(LINK));
+    world.settle().await;
+    world.sim.move_event(event, world.in_minutes(180));
+    world.sim.cancel_event(event);
+    world.advance(TimeDelta::minutes(20));
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::DeleteBot), 1);
+    assert_eq!(world.bot(event).state, BotState::InCall, "nobody can tell it to leave");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_bot_that_is_listed_with_its_events_start_is_removed_all_the_same() {
     let world = World::new().await;
     world.sim.knobs(|knobs| (knobs.bot_start_is_event_start, knobs.move_bots) = (true, true));

@@ -46,6 +46,10 @@ impl Workspace {
         self.events.get_mut(&id)
     }
 
+    pub(crate) fn events_mut(&mut self) -> impl Iterator<Item = &mut Event> {
+        self.events.values_mut()
+    }
+
     /// Somebody makes events: one batch, so one stamp and one webhook.
     pub(crate) fn create_events(&mut self, calendar_id: Uuid, new: Vec<NewEvent>, now: DateTime<Utc>) -> Vec<Uuid> {
         let ids: Vec<_> = new.into_iter().map(|new| self.add_event(calendar_id, new, now)).collect();

@@ -45,7 +45,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
 
 async fn end_troubles(stage: &mut Stage<'_>, watch: &mut Watch) {
     stage.sim.clear_faults();
-    stage.mend_all();
+    stage.sim.clear_overrides();
     stage.sim.knobs(|knobs| knobs.pool_empty = 0.0);
     stage.site.proxy.open();
     stage.let_go(watch).await;

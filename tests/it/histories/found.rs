@@ -215,3 +215,21 @@ async fn a_turn_that_stood_still_reads_again_before_it_sends_a_bot() {
     ])
     .await;
 }
+
+/// A turn died while it called for the bot; the next one could not read the event, and forgot that a call was open.
+#[tokio::test]
+async fn a_call_of_a_turn_that_died_stays_open_over_another_failure() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Meet { calendars: 4, in_minutes: 0, minutes: 60, link: 0 },
+        Meet { calendars: 3, in_minutes: 5, minutes: 30, link: 0 },
+        HangIn { replica: 0, after_acting: true },
+        Deliver,
+        Kill { replica: 1, polls: 53 },
+        Kill { replica: 1, polls: 14 },
+        Fail { call: Whichever, with: AnswerCut, times: 1 },
+        Advance { minutes: 16 },
+        Turns { replica: 1, count: 20 },
+    ])
+    .await;
+}

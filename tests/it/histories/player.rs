@@ -188,10 +188,6 @@ impl Stage<'_> {
         self.sim.edit_event(event, |_| {});
     }
 
-    pub fn mend_all(&self) {
-        self.events().into_iter().for_each(|event| self.sim.override_event(event, None));
-    }
-
     async fn forge(&self, forgery: Forgery) -> Result<(), Violation> {
         let Some(calendar) = nth(&self.calendars(), 0) else { return Ok(()) };
         let status = forgery.post(calendar, self.now()).send_to(&self.receiver).await.status();

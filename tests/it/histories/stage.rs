@@ -81,7 +81,11 @@ impl Site {
         self.logs.0.lock().unwrap().clear();
         let tables = "deliveries, reconcile_queue, calendars, events, unreadable_events, configurations, decisions, \
                       api_slots, api_pauses, bot_keys, bots_left_behind";
-        self.db.execute(sqlx::AssertSqlSafe(format!("truncate {tables} restart identity"))).await.unwrap();
+        // What was cut off in the history before may hold a lock until the server has noticed.
+        let truncate = format!("truncate {tables} restart identity");
+        while let Err(error) = self.db.execute(sqlx::AssertSqlSafe(truncate.clone())).await {
+            println!("{error}; trying again");
+        }
     }
 
     /// The lines logged in this history.

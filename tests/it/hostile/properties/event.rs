@@ -47,6 +47,7 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         calendar: Some(&calendar),
         scheduled: None,
         covered_key: None,
+        is_unscheduled: false,
         is_left_to_newer: false,
         is_version_left_to_newer: false,
         policy: &policy,
