@@ -36,6 +36,9 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
         request_full_syncs(stage).await;
         stage.settle(watch).await?;
     }
+    // What is parked since its calendar was cut off, which Recall may notice only now, is woken by the next sweep.
+    stage.request_sweep().await;
+    stage.settle(watch).await?;
     check_queue(stage).await?;
     check_mirror(stage, Bots::Same).await?;
     oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.had_bot)?;
