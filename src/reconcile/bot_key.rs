@@ -14,7 +14,10 @@ use super::{Error, Reconciler};
 use crate::{
     domain::{budget::CallClass, event::EventId},
     recall::{CALL_TIMEOUT, Failure},
-    store::{bot_keys, decisions, events},
+    store::{
+        bot_keys, decisions, events,
+        queue::{self, Key, Request},
+    },
 };
 
 /// How long a key is held by a turn that died. A turn that has too little left of it for a call takes the key anew.
@@ -72,10 +75,16 @@ impl Reconciler {
         let sent_at = self.clock.now();
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
             Ok(answer) => {
-                events::mirror(&self.db, std::slice::from_ref(&answer), sent_at).await?;
-                if answer.has_bot(key) {
-                    decisions::leave_behind(&self.db, &[key], sent_at).await?;
+                let mut tx = self.db.begin().await?;
+                if !events::mirror(&mut *tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
+                    // No list will find it changed again.
+                    let (key, deadline) = (Key::Event(event), answer.start_time);
+                    queue::request(&mut tx, &[Request { key, since: None, deadline }], sent_at).await?;
                 }
+                if answer.has_bot(key) {
+                    decisions::leave_behind(&mut *tx, &[key], sent_at).await?;
+                }
+                tx.commit().await?;
             }
             Err(Error::Api(error)) if error.failure() == Failure::NotFound => {}
             Err(error) => return Err(error),

@@ -233,3 +233,32 @@ async fn a_call_of_a_turn_that_died_stays_open_over_another_failure() {
     ])
     .await;
 }
+
+/// A turn read another event, whose call was open, and mirrored that it had moved; nobody was asked to look at it.
+#[tokio::test]
+async fn what_is_read_of_another_event_is_looked_at() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        Connect { person: 3, is_outlook: false },
+        Create { calendar: 2, in_minutes: -30, minutes: 180, link: Some(0) },
+        Turns { replica: 0, count: 3 },
+        Move { event: 2, in_minutes: 30 },
+        Meet { calendars: 2, in_minutes: -30, minutes: 30, link: 0 },
+        Connect { person: 3, is_outlook: true },
+        Move { event: 2, in_minutes: 15 },
+        Meet { calendars: 4, in_minutes: 30, minutes: 60, link: 0 },
+        Move { event: 2, in_minutes: -30 },
+        Fail { call: Schedule, with: PageShort, times: 2 },
+        Fail { call: Schedule, with: Answers(502), times: 3 },
+        Turns { replica: 1, count: 3 },
+        Turns { replica: 1, count: 3 },
+        Move { event: 2, in_minutes: 60 },
+        Advance { minutes: 16 },
+        Fail { call: Whichever, with: AnswerLost, times: 2 },
+        Advance { minutes: 16 },
+        Turns { replica: 0, count: 20 },
+    ])
+    .await;
+}
