@@ -5,6 +5,7 @@ pub mod budget;
 pub mod calendar;
 pub mod dedup;
 pub mod event;
+pub mod facts;
 pub mod plan;
 pub mod policy;
 pub mod time;
