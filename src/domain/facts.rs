@@ -58,6 +58,15 @@ pub struct Attendee {
     is_optional: bool,
 }
 
+/// Nobody: each field is empty.
+pub static NOBODY: Attendee = Attendee {
+    person: Person { email: String::new(), name: String::new(), is_self: false },
+    response: Response::None,
+    is_organizer: false,
+    is_external: false,
+    is_optional: false,
+};
+
 /// What somebody has answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Response {
@@ -239,15 +248,6 @@ impl Person {
 }
 
 impl Attendee {
-    /// Nobody: each field is empty.
-    pub const NOBODY: Self = Self {
-        person: Person { email: String::new(), name: String::new(), is_self: false },
-        response: Response::None,
-        is_organizer: false,
-        is_external: false,
-        is_optional: false,
-    };
-
     /// A field of an attendee; `None` if it has none of that name.
     pub fn field(&self, field: &str) -> Option<Fact<'_>> {
         Some(match field {

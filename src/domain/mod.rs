@@ -6,8 +6,10 @@ pub mod calendar;
 pub mod dedup;
 pub mod event;
 pub mod facts;
+mod hint;
 pub mod plan;
 pub mod policy;
+pub mod rule;
 pub mod time;
 
 use std::fmt;

@@ -195,7 +195,7 @@ fn attendees(
             is_external: is_external(organizer, calendar_email),
             is_organizer: true,
             person: organizer.clone(),
-            ..Attendee::NOBODY
+            ..Attendee::default()
         });
     }
     for attendee in &mut attendees {

@@ -153,7 +153,7 @@ fn each_field_is_there_with_its_kind_and_no_other() {
             assert_eq!(kind_of(&organizer.field(field).unwrap()), *kind, "{field}");
         }
         for (field, kind) in ATTENDEE {
-            assert_eq!(kind_of(&Attendee::NOBODY.field(field).unwrap()), *kind, "{field}");
+            assert_eq!(kind_of(&NOBODY.field(field).unwrap()), *kind, "{field}");
         }
         assert_eq!((facts.event("titel"), facts.calendar("titel"), organizer.field("titel")), (None, None, None));
     }
