@@ -3,7 +3,7 @@
 /// `: did you mean `title`?`, or nothing where no name is near.
 pub(super) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     let near = known.into_iter().map(|known| (distance(name, known), known)).min();
-    let most = (name.chars().count() / 3).clamp(1, 3);
+    let most = (name.chars().count() + 1) / 3;
     near.filter(|(distance, _)| *distance <= most)
         .map_or_else(String::new, |(_, known)| format!(": did you mean `{known}`?"))
 }

@@ -217,7 +217,7 @@ impl Check<'_> {
             let (no, second) = self.expr(args.next().unwrap_or_default())?;
             return Ok((call(id, operator, vec![condition, yes, no]), first.join(second)));
         }
-        let (args, types): (Vec<_>, Vec<_>) =
+        let (mut args, types): (Vec<_>, Vec<_>) =
             args.into_iter().map(|arg| self.expr(arg)).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let found = match types.as_slice() {
             [operand] => operand.negated(),
@@ -236,6 +236,10 @@ impl Check<'_> {
         };
         let Some(found) = found else { return Err(self.error(id, misfit(operator, &types))) };
         let may_miss = types.iter().any(|found| matches!(found, Type::Dyn | Type::Never));
+        // A list of JSON knows how to compare itself with CEL's, and not the other way round.
+        if matches!(operator, op::EQUALS | op::NOT_EQUALS) && types.last() == Some(&Type::Dyn) {
+            args.reverse();
+        }
         let operator = match operator {
             op::LESS if may_miss => "@<",
             op::LESS_EQUALS if may_miss => "@<=",

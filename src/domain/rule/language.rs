@@ -33,6 +33,13 @@ pub(super) fn within_ticks<T>(evaluate: impl FnOnce() -> T) -> Option<T> {
     (TICKS_LEFT.get() > 0).then_some(result)
 }
 
+/// Takes ticks for so many elements; whether there are any left.
+pub(super) fn spend(elements: usize) -> bool {
+    let left = TICKS_LEFT.get().saturating_sub(u32::try_from(elements).unwrap_or(u32::MAX));
+    TICKS_LEFT.set(left);
+    left > 0
+}
+
 /// A pattern that was compiled when the rule was parsed.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(pub(super) Regex);
@@ -94,8 +101,7 @@ fn declare(env: &mut Env) -> Result<(), cel::DeclarationError> {
 }
 
 fn tick<'b, 'v>(mut args: Values<'b, 'v>) -> Evaluated<'b, 'v> {
-    TICKS_LEFT.set(TICKS_LEFT.get().saturating_sub(1));
-    if TICKS_LEFT.get() == 0 {
+    if !spend(1) {
         return Err(ExecutionError::function_error("@tick", ""));
     }
     Ok(args.pop().unwrap_or_else(|| CowVal::owned(CelNull)))

@@ -12,7 +12,7 @@ use super::language::ENV;
 /// The longest expression, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 /// How deep a tree may be. The evaluation recurses, on a stack of common size.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 48;
 /// For the parser and for what it makes of the longest expression, before that is known to be too deep.
 const PARSER_STACK_BYTES: usize = 128 << 20;
 

@@ -96,7 +96,15 @@ fn raw_and_metadata_are_what_they_say() {
     assert!(wants("event.raw.sequence < 1 && event.raw.sequence + 1 == 1 || true"));
     assert!(wants("event.raw.summary.matches('^Weekly') && event.raw.summary.size() == 11"));
     let (event, calendar) = google(&json!({"tags": ["a", 1.5], "none": null}));
-    for rule in ["'a' in event.raw.tags", "1.5 in event.raw.tags", "event.raw.none == null", "!has(event.raw.none)"] {
+    for rule in [
+        "'a' in event.raw.tags",
+        "1.5 in event.raw.tags",
+        "event.raw.none == null",
+        "!has(event.raw.none)",
+        "event.raw.tags == ['a', 1.5]",
+        "['a', 1.5] == event.raw.tags",
+        "event.raw.tags != ['a']",
+    ] {
         assert!(wants_on(rule, &(event.clone(), calendar.clone())), "{rule}");
     }
 }
@@ -118,7 +126,7 @@ fn what_is_missing_is_empty_and_no_error() {
         let condition = rule.split(" && ").find(|condition| !wants(condition));
         assert_eq!(condition, None, "of {rule}");
     }
-    assert!(wants_on("event.title == '' && event.attendees == [] || event.attendees.size() == 0", &samples()[2]));
+    assert!(wants_on("event.title == '' && event.attendees.size() == 0", &samples()[2]));
     assert!(!wants("event.raw.x"), "a rule may be a field that is missing");
 }
 
@@ -365,7 +373,7 @@ fn a_text_that_is_long_but_shallow_is_no_problem() {
     assert!(wants(&vec!["external"; 500].join(" && ")));
     let domains = (0..500).map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
     assert!(!wants(&format!("calendar.domain in [{domains}]")));
-    assert!(wants(&format!("{} == 90", vec!["1"; 90].join(" + "))), "a tree almost as deep as may be fits the stack");
+    assert!(wants(&format!("{} == 46", vec!["1"; 46].join(" + "))), "a tree almost as deep as may be fits the stack");
     assert!(wants(&format!("{}external", "!".repeat(8_000))));
 }
 

@@ -1,13 +1,14 @@
 //! Facts as CEL sees them: looked up when the expression asks, and empty where there is nothing.
 
-use std::{any::Any, cmp::Ordering};
+use std::{any::Any, cmp::Ordering, sync::Arc};
 
 use cel::{
     ExecutionError,
     common::{
         traits::{Container, Indexer, Iterable, Iterator as Items, Sizer},
         types::{
-            CelBool, CelDouble, CelDuration, CelInt, CelNull, CelString, CelTimestamp, LIST_TYPE, NULL_TYPE, Type,
+            CelBool, CelDouble, CelDuration, CelInt, CelList, CelNull, CelString, CelTimestamp, LIST_TYPE, NULL_TYPE,
+            Type,
         },
         value::{CowVal, Val},
     },
@@ -15,7 +16,8 @@ use cel::{
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde_json::{Map, Value};
 
-use super::super::facts::{Attendee, Fact, Facts, NOBODY, Person};
+use super::language;
+use crate::domain::facts::{Attendee, Fact, Facts, NOBODY, Person};
 
 static THING: Type = Type::new_unspecified_type("thing");
 static NULL: CelNull = CelNull;
@@ -29,7 +31,7 @@ pub(super) enum Lazy<'f> {
     Attendee(&'f Attendee),
     Object(&'f Map<String, Value>),
     /// Its elements, and what stands beyond the last.
-    List(Vec<Box<dyn Val + 'f>>, Box<Lazy<'f>>),
+    List(Arc<[Box<dyn Val + 'f>]>, Box<Lazy<'f>>),
     /// Null: equal to null, without fields and elements.
     Missing,
 }
@@ -60,8 +62,7 @@ fn value<'v>(fact: Fact<'v>) -> Box<dyn Val + 'v> {
         Fact::Length(length) => Box::new(CelDuration::from(length)),
         Fact::Person(person) => Box::new(Lazy::Person(person)),
         Fact::Attendees(attendees) => {
-            let attendees = attendees.iter().map(|attendee| Box::new(Lazy::Attendee(attendee)) as Box<dyn Val + 'v>);
-            Box::new(Lazy::List(attendees.collect(), Box::new(Lazy::Attendee(&NOBODY))))
+            Box::new(list(attendees, |attendee| Box::new(Lazy::Attendee(attendee)), Lazy::Attendee(&NOBODY)))
         }
         Fact::Json(json) => json_value(json),
     }
@@ -76,11 +77,15 @@ fn json_value(json: &Value) -> Box<dyn Val + '_> {
             None => Box::new(CelDouble::from(number.as_f64().unwrap_or_default())),
         },
         Value::String(text) => Box::new(CelString::from(text.as_str())),
-        Value::Array(elements) => {
-            Box::new(Lazy::List(elements.iter().map(json_value).collect(), Box::new(Lazy::Missing)))
-        }
+        Value::Array(elements) => Box::new(list(elements, json_value, Lazy::Missing)),
         Value::Object(object) => Box::new(Lazy::Object(object)),
     }
+}
+
+/// A list costs as much as going through it.
+fn list<'f, T>(elements: &'f [T], value: fn(&'f T) -> Box<dyn Val + 'f>, beyond: Lazy<'f>) -> Lazy<'f> {
+    let elements = if language::spend(elements.len()) { elements } else { &[] };
+    Lazy::List(elements.iter().map(value).collect(), Box::new(beyond))
 }
 
 /// CEL's times end with the year 9999, and chrono panics where a sum is beyond its own last year.
@@ -140,7 +145,17 @@ impl Val for Lazy<'_> {
     }
 
     fn equals(&self, other: &dyn Val) -> bool {
-        matches!(self, Self::Missing) && is_missing(other)
+        match self {
+            Self::Missing => is_missing(other),
+            Self::List(elements, _) => match other.downcast_ref::<CelList>() {
+                Some(list) => {
+                    let list = list.inner();
+                    list.len() == elements.len() && elements.iter().zip(list).all(|(left, right)| left.equals(&**right))
+                }
+                None => false,
+            },
+            Self::Event(_) | Self::Calendar(_) | Self::Person(_) | Self::Attendee(_) | Self::Object(_) => false,
+        }
     }
 
     fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
