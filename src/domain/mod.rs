@@ -1,6 +1,7 @@
 //! The functional core: values in, values out. No async, no I/O, no clock.
 
 pub mod backoff;
+pub mod bot_config;
 pub mod budget;
 pub mod calendar;
 pub mod dedup;

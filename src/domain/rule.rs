@@ -179,4 +179,6 @@ impl fmt::Debug for Rule {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;
