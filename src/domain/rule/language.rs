@@ -80,7 +80,7 @@ type Evaluated<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 fn declare(env: &mut Env) -> Result<(), cel::DeclarationError> {
     env.add_overload("@tick", "tick", vec![DYN_TYPE], tick)?;
     env.add_overload("@is_true", "is_true", vec![DYN_TYPE], is_true)?;
-    env.add_overload("@matches", "matches_pattern", vec![STRING_TYPE, PATTERN_TYPE], matches)?;
+    env.add_overload("@matches", "matches_pattern", vec![STRING_TYPE, PATTERN_TYPE], |args| matches(&args))?;
     env.add_overload("@matches", "matches_missing", vec![NULL_TYPE, PATTERN_TYPE], no)?;
     env.add_overload("@<", "less", vec![DYN_TYPE, DYN_TYPE], |args| holds(&args, Ordering::is_lt))?;
     env.add_overload("@<=", "less_or_equal", vec![DYN_TYPE, DYN_TYPE], |args| holds(&args, Ordering::is_le))?;
@@ -91,7 +91,7 @@ fn declare(env: &mut Env) -> Result<(), cel::DeclarationError> {
         env.add_member_overload(name, &missing, NULL_TYPE, vec![DYN_TYPE], no)?;
         env.add_member_overload(name, &of_missing, STRING_TYPE, vec![NULL_TYPE], no)?;
     }
-    env.add_member_overload("lowerAscii", "lower_ascii", STRING_TYPE, vec![], lower_ascii)?;
+    env.add_member_overload("lowerAscii", "lower_ascii", STRING_TYPE, vec![], |args| lower_ascii(&args))?;
     env.add_member_overload("lowerAscii", "lower_ascii_missing", NULL_TYPE, vec![], nothing)?;
     env.add_member_overload("size", "size_of_missing", NULL_TYPE, vec![], zero)?;
     env.add_overload("size", "size_missing", vec![NULL_TYPE], zero)?;
@@ -115,7 +115,7 @@ fn is_true<'b, 'v>(mut args: Values<'b, 'v>) -> Evaluated<'b, 'v> {
     }
 }
 
-fn matches<'b, 'v>(args: Values<'b, 'v>) -> Evaluated<'b, 'v> {
+fn matches<'b, 'v>(args: &Values<'b, 'v>) -> Evaluated<'b, 'v> {
     let text = args[0].downcast_ref::<CelString>().map_or("", CelString::inner);
     let is_match = args[1].downcast_ref::<Pattern>().is_some_and(|pattern| pattern.0.is_match(text));
     Ok(CowVal::owned(CelBool::from(is_match)))
@@ -126,7 +126,7 @@ fn holds<'b, 'v>(args: &Values<'b, 'v>, of: fn(Ordering) -> bool) -> Evaluated<'
     Ok(CowVal::owned(CelBool::from(ordering.is_some_and(of))))
 }
 
-fn lower_ascii<'b, 'v>(args: Values<'b, 'v>) -> Evaluated<'b, 'v> {
+fn lower_ascii<'b, 'v>(args: &Values<'b, 'v>) -> Evaluated<'b, 'v> {
     let text = args[0].downcast_ref::<CelString>().map_or("", CelString::inner);
     Ok(CowVal::owned(CelString::from(text.to_ascii_lowercase())))
 }
