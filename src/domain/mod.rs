@@ -1,12 +1,16 @@
 //! The functional core: values in, values out. No async, no I/O, no clock.
 
 pub mod backoff;
+pub mod bot_config;
 pub mod budget;
 pub mod calendar;
 pub mod dedup;
 pub mod event;
+pub mod facts;
+mod hint;
 pub mod plan;
 pub mod policy;
+pub mod rule;
 pub mod time;
 
 use std::fmt;
