@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::Context;
 use axum_server::Handle;
+use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio::{
@@ -33,9 +34,10 @@ use crate::{
         Reconciler,
         configuration::{self, Standing},
         health::ApiHealth,
+        preview::preview,
     },
     store::{
-        self, budget,
+        self, budget, configurations, decisions,
         queue::{self, Key, Request},
     },
     telemetry::{self, chain},
@@ -255,6 +257,34 @@ pub fn reconciler(
     }
 }
 
+/// Why a database could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The database's.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Bots are keyed in another way.
+    #[error(
+        "DEDUPLICATION is `{configured}`, but {bots} bots that are still to join were scheduled with `{in_use}`: each would \
+         be scheduled anew with another key, and until that is done a meeting may have two of them. Set \
+         DEDUPLICATION={in_use} to keep the scheme, or ALLOW_DEDUPLICATION_CHANGE=true to change it"
+    )]
+    Deduplication {
+        /// As configured.
+        configured: &'static str,
+        /// As the bots are keyed.
+        in_use: String,
+        /// How many those are.
+        bots: i64,
+    },
+}
+
+impl From<sqlx::Error> for PrepareError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 /// Waits for the database and prepares it.
 async fn prepare_database(
     db: &PgPool,
@@ -263,12 +293,9 @@ async fn prepare_database(
     is_migrated: &AtomicBool,
 ) -> anyhow::Result<Standing> {
     loop {
-        match try_prepare_database(db, config, clock).await {
-            Ok(standing) => {
-                is_migrated.store(true, Ordering::Release);
-                return Ok(standing);
-            }
-            Err(error @ store::Error::Unavailable(_)) => {
+        match try_prepare_database(db, config, clock, is_migrated).await {
+            Ok(standing) => return Ok(standing),
+            Err(PrepareError::Store(error @ store::Error::Unavailable(_))) => {
                 tracing::warn!(error = chain(&error), "waiting for the database");
                 tokio::time::sleep(DATABASE_RETRY).await;
             }
@@ -277,17 +304,53 @@ async fn prepare_database(
     }
 }
 
-/// Migrates, makes the budget's slots, registers the configuration, and asks for a sweep.
+/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep.
 ///
 /// # Errors
-/// The database's.
-pub async fn try_prepare_database(db: &PgPool, config: &Config, clock: &Clock) -> Result<Standing, store::Error> {
+/// See [`PrepareError`].
+pub async fn try_prepare_database(
+    db: &PgPool,
+    config: &Config,
+    clock: &Clock,
+    is_migrated: &AtomicBool,
+) -> Result<Standing, PrepareError> {
     store::migrate(&config.database_url).await?;
+    is_migrated.store(true, Ordering::Release);
     let now = clock.now();
+    let would_be_held_back = announce(db, config, now).await?;
     let mut tx = db.begin().await?;
-    let standing = configuration::register(&mut tx, &config.policy, now).await?;
+    let standing = configuration::register(&mut tx, &config.policy, would_be_held_back, now).await?;
     budget::provision(&mut tx, config.recall.limits).await?;
-    queue::request(&mut tx, &[Request { key: Key::Sweep, since: None, deadline: now }], now).await?;
+    let sweep = Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica" };
+    queue::request(&mut tx, &[sweep], now).await?;
     tx.commit().await?;
     Ok(standing)
+}
+
+/// Tells what a configuration will change that does not run yet. Returns whether that is more than it may without being
+/// confirmed.
+async fn announce(db: &PgPool, config: &Config, now: DateTime<Utc>) -> Result<bool, PrepareError> {
+    let fingerprint = config.policy.fingerprint();
+    let Some(newest) = configurations::newest(db).await? else { return Ok(false) };
+    if newest.fingerprint == fingerprint || configurations::is_running(db, fingerprint, now).await? {
+        return Ok(false);
+    }
+    let configured = config.policy.deduplication.as_str();
+    if let Some(in_use) = newest.deduplication.filter(|in_use| in_use != configured) {
+        let bots = decisions::count_upcoming_bots(db, now).await?;
+        if bots > 0 && !config.allows_deduplication_change {
+            return Err(PrepareError::Deduplication { configured, in_use, bots });
+        }
+    }
+    let summary = preview(db, &config.policy, None, now, |_| {}).await?;
+    let is_too_much = config.policy_max_changes.is_some_and(|most| summary.removes > most);
+    if is_too_much {
+        tracing::error!(
+            "the configuration {summary}: more than POLICY_MAX_CHANGES, so no bot is removed until somebody looks at \
+             `rollcall plan` and says `rollcall policy confirm`"
+        );
+    } else {
+        tracing::info!("the configuration {summary}");
+    }
+    Ok(is_too_much)
 }

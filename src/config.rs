@@ -5,18 +5,17 @@
 
 use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
+use chrono::TimeDelta;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::{
-    domain::{
-        budget::Limits,
-        dedup::Deduplication,
-        policy::{Policy, RecordWhen},
-    },
-    telemetry::problem,
+use crate::domain::{
+    bot_config::BotConfig,
+    budget::Limits,
+    dedup::Deduplication,
+    policy::{self, Known, Policy},
+    rule::Rule,
 };
 
 /// All that is configured.
@@ -36,8 +35,12 @@ pub struct Config {
     pub listen_addr: SocketAddr,
     /// `ADMIN_TOKEN`: turns on the operator's API.
     pub admin_token: Option<SecretString>,
-    /// `RECORD_WHEN`, `BOT_CONFIG`, `DEDUPLICATION`.
+    /// `RECORD_WHEN`, `BOT_CONFIG`, `DEDUPLICATION`, `JOIN_EARLY`.
     pub policy: Policy,
+    /// `POLICY_MAX_CHANGES`: bots that a changed policy may remove without being confirmed; `None`: any number.
+    pub policy_max_changes: Option<usize>,
+    /// `ALLOW_DEDUPLICATION_CHANGE`.
+    pub allows_deduplication_change: bool,
     /// `SWEEP_INTERVAL`.
     pub sweep_interval: Duration,
     /// `FULL_SYNC_INTERVAL`.
@@ -93,8 +96,7 @@ impl Config {
     /// # Errors
     /// The first variable that is missing or malformed.
     pub fn from_lookup(lookup: Lookup) -> Result<Self, ConfigError> {
-        let lookup: Lookup =
-            &|name| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let lookup: Lookup = &|name| trimmed(lookup, name);
         Ok(Self {
             database_url: database_url(lookup)?,
             database_max_connections: number(lookup, "DATABASE_MAX_CONNECTIONS", 10, 2)?,
@@ -104,10 +106,38 @@ impl Config {
             listen_addr: listen_addr(lookup)?,
             admin_token: lookup("ADMIN_TOKEN").map(SecretString::from),
             policy: policy(lookup)?,
+            policy_max_changes: lookup("POLICY_MAX_CHANGES")
+                .map(|_| number(lookup, "POLICY_MAX_CHANGES", 0, 0))
+                .transpose()?,
+            allows_deduplication_change: flag(lookup, "ALLOW_DEDUPLICATION_CHANGE")?,
             sweep_interval: interval(lookup, "SWEEP_INTERVAL", "15m")?,
             full_sync_interval: interval(lookup, "FULL_SYNC_INTERVAL", "6h")?,
         })
     }
+}
+
+/// What the commands need that look at the database alone.
+#[derive(Clone, Debug)]
+pub struct OperatorConfig {
+    /// `DATABASE_URL`.
+    pub database_url: SecretString,
+    /// `RECORD_WHEN`, `BOT_CONFIG`, `DEDUPLICATION`, `JOIN_EARLY`.
+    pub policy: Policy,
+}
+
+impl OperatorConfig {
+    /// Reads variables from wherever `lookup` finds them.
+    ///
+    /// # Errors
+    /// The first variable that is missing or malformed.
+    pub fn from_lookup(lookup: Lookup) -> Result<Self, ConfigError> {
+        let lookup: Lookup = &|name| trimmed(lookup, name);
+        Ok(Self { database_url: database_url(lookup)?, policy: policy(lookup)? })
+    }
+}
+
+fn trimmed(lookup: Lookup, name: &str) -> Option<String> {
+    lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 fn database_url(lookup: Lookup) -> Result<SecretString, ConfigError> {
@@ -223,21 +253,20 @@ fn listen_addr(lookup: Lookup) -> Result<SocketAddr, ConfigError> {
 }
 
 fn policy(lookup: Lookup) -> Result<Policy, ConfigError> {
-    let record_when = match lookup("RECORD_WHEN").as_deref() {
-        None | Some("all") => RecordWhen::All,
-        Some("none") => RecordWhen::None,
-        Some(other) => return Err(wrong("RECORD_WHEN", format!("is `{other}`: use all or none"))),
-    };
+    let variable = "RECORD_WHEN";
+    let record_when = lookup(variable).unwrap_or_else(|| "all".to_owned());
+    let record_when = Rule::parse(&record_when).map_err(|error| wrong(variable, format!("is no rule: {error}")))?;
     let deduplication = match lookup("DEDUPLICATION").as_deref() {
         None | Some("meeting") => Deduplication::Meeting,
         Some("company") => Deduplication::Company,
         Some("event") => Deduplication::Event,
         Some(other) => return Err(wrong("DEDUPLICATION", format!("is `{other}`: use meeting, company or event"))),
     };
-    Ok(Policy { record_when, deduplication, bot_config: bot_config(lookup)? })
+    let join_early = join_early(lookup)?;
+    Ok(Policy { record_when, deduplication, bot_config: bot_config(lookup)?, join_early, known: Known::default() })
 }
 
-fn bot_config(lookup: Lookup) -> Result<Map<String, Value>, ConfigError> {
+fn bot_config(lookup: Lookup) -> Result<BotConfig, ConfigError> {
     let (variable, text) = match (lookup("BOT_CONFIG"), lookup("BOT_CONFIG_FILE")) {
         (Some(_), Some(_)) => return Err(wrong("BOT_CONFIG", "and BOT_CONFIG_FILE are both set: keep one")),
         (Some(text), None) => ("BOT_CONFIG", text),
@@ -246,28 +275,20 @@ fn bot_config(lookup: Lookup) -> Result<Map<String, Value>, ConfigError> {
                 .map_err(|error| wrong("BOT_CONFIG_FILE", format!("names `{path}`, which cannot be read: {error}")))?;
             ("BOT_CONFIG_FILE", text)
         }
-        (None, None) => return Ok(Map::new()),
+        (None, None) => ("BOT_CONFIG", "{}".to_owned()),
     };
-    let config: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-        wrong(variable, format!("is not a JSON object: {}; write {{\"bot_name\": \"…\"}}", problem(&error)))
-    })?;
-    for field in ["join_at", "meeting_url"] {
-        if config.contains_key(field) {
-            return Err(wrong(
-                variable,
-                format!("has `{field}`, which differs for each event: leave it out, and the event's own is used"),
-            ));
-        }
-    }
-    match config.get("metadata") {
-        None => Ok(config),
-        Some(Value::Object(metadata)) if metadata.values().all(|value| value.is_string() || value.is_null()) => {
-            Ok(config)
-        }
-        Some(_) => {
-            Err(wrong(variable, "has a `metadata` that the API refuses: it must be an object whose values are strings"))
-        }
-    }
+    policy::read_bot_config(&text).map_err(|problem| wrong(variable, problem))
+}
+
+/// Recall is told a bot's time anew only more than ten minutes before it, so a bot that joined earlier could not be moved.
+fn join_early(lookup: Lookup) -> Result<TimeDelta, ConfigError> {
+    let variable = "JOIN_EARLY";
+    let text = lookup(variable).unwrap_or_else(|| "0s".to_owned());
+    humantime::parse_duration(&text)
+        .ok()
+        .filter(|early| *early <= Duration::from_secs(600))
+        .and_then(|early| TimeDelta::from_std(early).ok())
+        .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration up to 10m, such as 2m")))
 }
 
 fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Duration, ConfigError> {
@@ -276,6 +297,14 @@ fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Dur
         .ok()
         .filter(|interval| (Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)).contains(interval))
         .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration from 1s to 7d, such as 30s, 15m or 1h")))
+}
+
+fn flag(lookup: Lookup, variable: &'static str) -> Result<bool, ConfigError> {
+    match lookup(variable).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(wrong(variable, format!("is `{other}`: write true or false"))),
+    }
 }
 
 fn number<N: FromStr + PartialOrd + Display + Copy>(
@@ -315,7 +344,7 @@ mod tests {
         let config =
             read(&[("RECORD_WHEN", ""), ("RECALL_REGION", "  "), ("ADMIN_TOKEN", ""), ("SWEEP_INTERVAL", " 1m ")]);
         let config = config.unwrap();
-        assert_eq!(config.policy.record_when, RecordWhen::All);
+        assert_eq!(config.policy.record_when.as_str(), "all");
         assert_eq!(config.recall.base_url.as_str(), "https://us-east-1.recall.ai/");
         assert!(config.admin_token.is_none(), "or an empty token would turn on the operator's API");
         assert_eq!(config.sweep_interval, Duration::from_secs(60));

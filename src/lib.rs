@@ -13,6 +13,7 @@
 //! - [`recall`]: the upstream API as it is, and what its failures mean
 //! - [`reconcile`]: the imperative shell: a turn for a calendar, an event, the sweep
 //! - [`worker`]: claim → reconcile → settle, retry, put off or park
+//! - [`explain`]: why an event has its bot, or none; [`operator`]: the commands that tell it, and take what people say
 //! - [`app`], [`config`], [`clock`], [`telemetry`]: wiring
 //! - [`sim`]: a simulated Recall, which knows nothing of the rest; [`demo`]: both, and people whose calendars live
 //!
@@ -47,7 +48,9 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod domain;
+pub mod explain;
 pub mod http;
+pub mod operator;
 pub mod recall;
 pub mod reconcile;
 pub mod sim;

@@ -13,7 +13,7 @@ use rollcall::{
     app::App,
     clock::Clock,
     config::Config,
-    demo,
+    demo, operator,
     sim::command::{self, SimArgs},
     telemetry,
 };
@@ -31,6 +31,23 @@ struct Cli {
 enum Command {
     /// Receive webhooks and take care of bots. Configured by environment variables; see .env.example.
     Serve,
+    /// Tell why an event has its bot, or none. This and the commands below need DATABASE_URL alone.
+    Explain(operator::ExplainArgs),
+    /// Tell what the configured policy, or another one, would change. Nothing is called, and nothing written.
+    Plan(operator::PlanArgs),
+    /// Say that an event, a series or a calendar has bots or none, whatever the rule says.
+    Override(operator::OverrideArgs),
+    /// Remove the bots of a calendar, or all, until it is resumed.
+    Pause(operator::PauseArgs),
+    /// End a pause: the bots come back.
+    Resume(operator::PauseArgs),
+    /// Give a calendar a rule or a bot of its own.
+    Set(operator::SetArgs),
+    /// Print what was said by override, pause and set.
+    Settings,
+    /// Look after the rules.
+    #[command(subcommand)]
+    Policy(operator::PolicyCommand),
     /// Ask the rollcall on this machine (LISTEN_ADDR or PORT) whether it is alive. For a container's health check.
     Healthcheck,
     /// Play living calendars and a simulated Recall around the real service, and check the bots. Needs DATABASE_URL alone.
@@ -42,6 +59,14 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve => serve(),
+        Command::Explain(args) => operate(operator::explain_event(&args)),
+        Command::Plan(args) => operate(operator::plan(&args)),
+        Command::Override(args) => operate(operator::say(&args)),
+        Command::Pause(args) => operate(operator::pause(&args)),
+        Command::Resume(args) => operate(operator::resume(&args)),
+        Command::Set(args) => operate(operator::set(&args)),
+        Command::Settings => operate(operator::list()),
+        Command::Policy(command) => operate(operator::policy(&command)),
         Command::Healthcheck => healthcheck(),
         Command::Demo(args) => play(&args),
         Command::Sim(args) => simulate(args),
@@ -80,6 +105,13 @@ fn simulate(args: SimArgs) -> ExitCode {
         return fail(2, &error.to_string());
     }
     match in_runtime(async { Ok(command::run(args).await?) }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn operate(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    match in_runtime(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("{error:#}")),
     }

@@ -38,6 +38,8 @@ pub struct Event {
     pub end_time: DateTime<Utc>,
     /// The link that a bot would join.
     pub meeting_url: Option<String>,
+    /// The series it is an occurrence of, by the provider's id.
+    pub series_id: Option<String>,
     /// Whose link that is, in the API's words.
     pub meeting_platform: Option<String>,
     /// Removed from the calendar. The API keeps the row.

@@ -11,6 +11,7 @@ mod hint;
 pub mod plan;
 pub mod policy;
 pub mod rule;
+pub mod settings;
 pub mod time;
 
 use std::fmt;
@@ -22,6 +23,9 @@ use sha2::{Digest, Sha256};
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
+    /// Of nothing that is known: different from all.
+    pub const UNKNOWN: Self = Self([0; 32]);
+
     /// The fingerprint of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

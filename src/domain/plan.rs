@@ -13,7 +13,7 @@ use super::{
     calendar::{Calendar, CalendarStatus},
     dedup::start_in,
     event::{Event, ObservedBot},
-    policy::Policy,
+    policy::{Answer, Policy, Wish},
 };
 
 /// Within this time before the start Recall may ignore a new configuration, since the bot is already being prepared.
@@ -36,8 +36,12 @@ pub struct Situation<'a> {
     pub is_left_to_newer: bool,
     /// A newer configuration has decided on this very version of the event.
     pub is_version_left_to_newer: bool,
+    /// The configuration of this process waits to be confirmed: it removes no bots.
+    pub is_held_back: bool,
     /// The configuration of this process.
     pub policy: &'a Policy,
+    /// What it, and what people said, wish for the event; `None` where its calendar is not known.
+    pub wish: Option<&'a Wish>,
     /// The present.
     pub now: DateTime<Utc>,
 }
@@ -82,8 +86,14 @@ pub enum NoBot {
     Ended,
     /// There is nothing to join.
     NoMeetingUrl,
-    /// `RECORD_WHEN` says no.
+    /// `RECORD_WHEN`, or the calendar's own rule, says no.
     RuleSaysNo,
+    /// The rule cannot be evaluated for this event.
+    RuleFails,
+    /// Somebody said no.
+    Skipped,
+    /// Somebody paused the calendar, or everything.
+    Paused,
     /// A bot was scheduled for this very meeting and is gone now that it has begun: somebody may have sent it away.
     SentAway,
     /// The meeting has begun, and another event's bot was scheduled for it: ours would be a second one.
@@ -105,6 +115,8 @@ pub enum Kept {
     TooLateToChange,
     /// Only its configuration differs, and a newer one than ours has decided.
     LeftToNewer,
+    /// The configuration does not want it, and waits to be confirmed.
+    HeldBack,
 }
 
 /// Why Schedule Bot is called.
@@ -118,7 +130,7 @@ pub enum Needed {
     Rekeyed,
     /// The bot that was scheduled is no longer there, though the meeting has yet to begin.
     Missing,
-    /// `BOT_CONFIG` has changed.
+    /// What the bot is made from has changed: `BOT_CONFIG`, the calendar's own, or what a template of it shows.
     ConfigChanged,
     /// There is a bot that we did not schedule, or whose answer was lost.
     ConfigUnknown,
@@ -127,20 +139,21 @@ pub enum Needed {
 /// Plans the bot of one event.
 pub fn plan_bot(situation: &Situation) -> Plan {
     match join_link(situation) {
-        Ok((calendar, meeting_url)) => plan_wanted(situation, calendar, meeting_url),
+        Ok((calendar, wish, meeting_url)) => plan_wanted(situation, calendar, wish, meeting_url),
         Err(reason) => plan_unwanted(situation, reason),
     }
 }
 
-/// The link to join, or why no bot is wanted.
-fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a str), NoBot> {
+/// What is wished and the link to join, or why no bot is wanted.
+fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a Wish, &'a str), NoBot> {
     let event = situation.event;
     if event.is_deleted {
         return Err(NoBot::Deleted);
     }
-    let calendar = situation
+    let (calendar, wish) = situation
         .calendar
         .filter(|calendar| calendar.status == CalendarStatus::Connected)
+        .zip(situation.wish)
         .ok_or(NoBot::CalendarNotConnected)?;
     if event.is_cancelled {
         return Err(NoBot::Cancelled);
@@ -149,10 +162,13 @@ fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a str), N
         return Err(NoBot::Ended);
     }
     let meeting_url = event.meeting_url.as_deref().ok_or(NoBot::NoMeetingUrl)?;
-    if !situation.policy.record_when.wants(event, calendar) {
-        return Err(NoBot::RuleSaysNo);
+    match wish.answer {
+        Answer::Record => Ok((calendar, wish, meeting_url)),
+        Answer::RuleSaysNo => Err(NoBot::RuleSaysNo),
+        Answer::RuleFails => Err(NoBot::RuleFails),
+        Answer::Skipped => Err(NoBot::Skipped),
+        Answer::Paused => Err(NoBot::Paused),
     }
-    Ok((calendar, meeting_url))
 }
 
 /// A bot that has yet to join is removed, even from a meeting that was moved into the past; one that has joined cannot be.
@@ -161,11 +177,17 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
     match reason {
         // Recall has removed the bot, and refuses calls.
         NoBot::Deleted | NoBot::CalendarNotConnected => Plan::Nothing(reason),
-        NoBot::RuleSaysNo if has_future_bot && situation.is_version_left_to_newer => Plan::Keep(Kept::LeftToNewer),
+        NoBot::RuleSaysNo | NoBot::RuleFails if has_future_bot && situation.is_version_left_to_newer => {
+            Plan::Keep(Kept::LeftToNewer)
+        }
+        NoBot::RuleSaysNo | NoBot::RuleFails if has_future_bot && situation.is_held_back => Plan::Keep(Kept::HeldBack),
         NoBot::Cancelled
         | NoBot::Ended
         | NoBot::NoMeetingUrl
         | NoBot::RuleSaysNo
+        | NoBot::RuleFails
+        | NoBot::Skipped
+        | NoBot::Paused
         | NoBot::SentAway
         | NoBot::Covered
         | NoBot::InMeeting
@@ -179,9 +201,9 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
     }
 }
 
-fn plan_wanted(situation: &Situation, calendar: &Calendar, meeting_url: &str) -> Plan {
+fn plan_wanted(situation: &Situation, calendar: &Calendar, wish: &Wish, meeting_url: &str) -> Plan {
     let key = situation.policy.deduplication.key(situation.event, calendar, meeting_url);
-    match plan_with_key(situation, &key, meeting_url) {
+    match plan_with_key(situation, wish, &key, meeting_url) {
         Plan::Nothing(reason) => plan_unwanted(situation, reason),
         Plan::Keep(Kept::InMeeting) if has_stray_bot(situation, &key) => Plan::Unschedule(NoBot::InMeeting),
         plan => plan,
@@ -201,12 +223,12 @@ fn has_stray_bot(situation: &Situation, key: &str) -> bool {
     situation.event.start_time <= situation.now && situation.event.bots.iter().any(is_stray)
 }
 
-fn plan_with_key(situation: &Situation, key: &str, meeting_url: &str) -> Plan {
+fn plan_with_key(situation: &Situation, wish: &Wish, key: &str, meeting_url: &str) -> Plan {
     let needed = match situation.event.bots.iter().find(|bot| bot.deduplication_key == key) {
         Some(bot) if situation.event.start_time <= situation.now || !bot.is_future(situation.now) => {
             return Plan::Keep(Kept::InMeeting);
         }
-        Some(_) => match reconfiguration(situation, key) {
+        Some(_) => match reconfiguration(situation, wish, key) {
             Ok(needed) => needed,
             Err(kept) => return Plan::Keep(kept),
         },
@@ -220,9 +242,9 @@ fn plan_with_key(situation: &Situation, key: &str, meeting_url: &str) -> Plan {
 
 /// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else is
 /// looked at; what the API lists as a bot's own start and link is not documented.
-fn reconfiguration(situation: &Situation, key: &str) -> Result<Needed, Kept> {
+fn reconfiguration(situation: &Situation, wish: &Wish, key: &str) -> Result<Needed, Kept> {
     let needed = match situation.scheduled.filter(|scheduled| scheduled.key == key) {
-        Some(scheduled) if scheduled.config == situation.policy.bot_fingerprint() => return Err(Kept::AsWanted),
+        Some(scheduled) if scheduled.config == wish.bot_fingerprint => return Err(Kept::AsWanted),
         Some(_) => Needed::ConfigChanged,
         None => Needed::ConfigUnknown,
     };
@@ -313,7 +335,10 @@ impl NoBot {
             Self::Cancelled => "the meeting is cancelled",
             Self::Ended => "the meeting has ended",
             Self::NoMeetingUrl => "the event has no meeting link",
-            Self::RuleSaysNo => "RECORD_WHEN does not want it",
+            Self::RuleSaysNo => "the rule does not want it",
+            Self::RuleFails => "the rule cannot be evaluated for this event",
+            Self::Skipped => "somebody said that it is not to be recorded",
+            Self::Paused => "bots are paused",
             Self::SentAway => "the bot of this meeting left after it began; somebody may have sent it away",
             Self::Covered => "another event's bot was scheduled for this meeting, which has begun",
             Self::InMeeting => "another bot is in the meeting, or joining",
@@ -329,6 +354,7 @@ impl Kept {
             Self::InMeeting => "the bot is in the meeting, or joining",
             Self::TooLateToChange => "the bot's configuration differs, but the meeting is about to begin",
             Self::LeftToNewer => "a newer configuration has decided",
+            Self::HeldBack => "the rule does not want it any more, but would remove more bots than POLICY_MAX_CHANGES",
         }
     }
 }
@@ -340,7 +366,7 @@ impl Needed {
             Self::Moved => "the meeting's time or link has changed",
             Self::Rekeyed => "the meeting is the same, but not its deduplication key",
             Self::Missing => "the bot that was scheduled is gone",
-            Self::ConfigChanged => "BOT_CONFIG has changed",
+            Self::ConfigChanged => "the bot's configuration has changed",
             Self::ConfigUnknown => "the bot was not scheduled by this rollcall, or the answer was lost",
         }
     }

@@ -138,11 +138,13 @@ async fn commit_on(connection: &mut PgConnection, deliveries: &[Delivery]) -> Re
     let mut new: HashSet<String> = deliveries::record(&mut *tx, deliveries).await?.into_iter().collect();
     // A repeated delivery costs nothing more, not even in the batch of the first.
     let fresh: Vec<&Delivery> = deliveries.iter().filter(|delivery| new.remove(&delivery.id)).collect();
+    let causes: Vec<String> = fresh.iter().map(|delivery| format!("delivery {}", delivery.id)).collect();
     let requests: Vec<Request> = fresh
         .iter()
-        .filter_map(|delivery| {
+        .zip(&causes)
+        .filter_map(|(delivery, cause)| {
             let key = Key::Calendar(delivery.calendar_id?);
-            Some(Request { key, since: delivery.last_updated_ts, deadline: delivery.received_at })
+            Some(Request { key, since: delivery.last_updated_ts, deadline: delivery.received_at, cause })
         })
         .collect();
     if let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() {

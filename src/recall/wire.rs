@@ -13,7 +13,7 @@ use crate::domain::{
     Fingerprint,
     calendar::{Calendar, CalendarId, CalendarStatus},
     event::{Event, EventId},
-    time,
+    facts, time,
 };
 
 /// A cursor page. Items stay text until each is read on its own, so that one bad item does not hide the others.
@@ -119,6 +119,7 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
         end_time: wire.end_time,
         meeting_url: wire.meeting_url.filter(|link| !link.trim().is_empty()).map(storable),
         meeting_platform: wire.meeting_platform.map(storable),
+        series_id: facts::series_id(&raw).map(storable),
         is_deleted: wire.is_deleted,
         is_cancelled: is_cancelled(&raw),
         // An entry that is not as documented tells of no bot that could be kept or moved.

@@ -79,7 +79,8 @@ impl Reconciler {
                 if !events::mirror(&mut *tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
                     // No list will find it changed again.
                     let (key, deadline) = (Key::Event(event), answer.start_time);
-                    queue::request(&mut tx, &[Request { key, since: None, deadline }], sent_at).await?;
+                    let request = Request { key, since: None, deadline, cause: "a call whose answer was lost" };
+                    queue::request(&mut tx, &[request], sent_at).await?;
                 }
                 if answer.has_bot(key) {
                     decisions::leave_behind(&mut *tx, &[key], sent_at).await?;

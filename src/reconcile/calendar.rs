@@ -9,6 +9,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Error, Outcome, Reconciler, lost_place};
 use crate::{
@@ -88,10 +89,13 @@ impl Reconciler {
         };
         let is_connected = calendar.status == CalendarStatus::Connected;
         let lost_its_bots = !is_connected || was_disconnected_since(before.as_ref(), calendar.disconnected_at);
-        // The address is part of what is decided with: its domain is in the keys of `DEDUPLICATION=company`.
-        let is_renamed = before.as_ref().is_some_and(|before| before.email != calendar.email);
+        // Rules and templates ask for the address and the metadata, and the domain is in the keys of `DEDUPLICATION=company`.
+        let metadata = |metadata: &Option<Box<RawValue>>| metadata.as_ref().map(|metadata| metadata.get().to_owned());
+        let is_another = before.as_ref().is_some_and(|before| {
+            before.email != calendar.email || metadata(&before.metadata) != metadata(&calendar.metadata)
+        });
         let paged_before = before.as_ref().and_then(|before| before.paged);
-        let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_renamed);
+        let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_another);
         let run = Run {
             from: list_from(cursor, claimed.since),
             started_at: sent_at,
@@ -169,7 +173,10 @@ impl Reconciler {
                 let is_news = written.contains(&event.id) || run.cursor_before.is_none();
                 is_news && may_need_care(event, now)
             })
-            .map(|event| Request { key: Key::Event(event.id), since: None, deadline: event.start_time })
+            .map(|event| {
+                let (key, cause) = (Key::Event(event.id), claimed.cause.as_str());
+                Request { key, since: None, deadline: event.start_time, cause }
+            })
             .collect();
         queue::request(&mut tx, &requests, now).await?;
         run.changed += written.len();
@@ -181,10 +188,11 @@ impl Reconciler {
             if is_full {
                 events::clear_unreadable_before(&mut *tx, id, run.started_at).await?;
             }
-            calendars::advance_cursor(&mut *tx, id, &run.ended(now)).await?;
+            calendars::advance_cursor(&mut *tx, id, &run.ended(now), &claimed.cause).await?;
             if let Some(since) = run.slipped_since() {
                 tracing::info!("events changed while an earlier list was read page by page; it is read again");
-                let again = Request { key: Key::Calendar(id), since: Some(since), deadline: now };
+                let cause = "a list that changed while it was read";
+                let again = Request { key: Key::Calendar(id), since: Some(since), deadline: now, cause };
                 queue::request(&mut tx, &[again], now).await?;
             }
         }

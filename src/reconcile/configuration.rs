@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use chrono::{DateTime, Utc};
@@ -15,33 +15,67 @@ use sqlx::PgConnection;
 use super::Reconciler;
 use crate::{
     domain::policy::Policy,
-    store::{self, configurations, requests},
+    store::{self, configurations, configurations::Registered, requests},
 };
 
-/// The generation of this process's configuration, which moves if it becomes the newest anew.
-#[derive(Clone, Debug)]
-pub struct Standing(Arc<AtomicI64>);
+/// The place of this process's configuration, which moves if it becomes the newest anew.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    generation: Arc<AtomicI64>,
+    is_held_back: Arc<AtomicBool>,
+}
 
 impl Standing {
     /// Greater is newer.
     pub fn generation(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// It removes no bots until it is confirmed.
+    pub fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, registered: Registered) {
+        self.generation.store(registered.generation, Ordering::Relaxed);
+        self.is_held_back.store(registered.is_held, Ordering::Relaxed);
     }
 }
 
-/// Says that a configuration runs, and requests what it has yet to decide if it is new. Call it in a transaction.
+/// Says that a configuration runs, and requests what it has yet to decide if it is new; then it is held back if it `would_be`.
+/// Call it in a transaction.
 ///
 /// # Errors
 /// The database's.
-pub async fn register(tx: &mut PgConnection, policy: &Policy, now: DateTime<Utc>) -> Result<Standing, store::Error> {
+pub async fn register(
+    tx: &mut PgConnection,
+    policy: &Policy,
+    would_be_held_back: bool,
+    now: DateTime<Utc>,
+) -> Result<Standing, store::Error> {
+    let standing = Standing::default();
+    standing.set(renew(tx, policy, would_be_held_back, now).await?);
+    Ok(standing)
+}
+
+async fn renew(
+    tx: &mut PgConnection,
+    policy: &Policy,
+    would_be_held_back: bool,
+    now: DateTime<Utc>,
+) -> Result<Registered, store::Error> {
     let fingerprint = policy.fingerprint();
-    let registered = configurations::register(tx, fingerprint, now).await?;
+    let mut registered = configurations::register(tx, fingerprint, policy.deduplication, now).await?;
     let generation = registered.generation;
     if registered.is_new {
+        if would_be_held_back {
+            configurations::hold_back(&mut *tx, generation).await?;
+            registered.is_held = true;
+        }
         let requested = requests::request_undecided(tx, generation, now).await?;
         tracing::info!(generation, %fingerprint, requested, "a new configuration decides on bots");
     }
-    Ok(Standing(Arc::new(AtomicI64::new(generation))))
+    Ok(registered)
 }
 
 impl Reconciler {
@@ -51,9 +85,16 @@ impl Reconciler {
     /// The database's.
     pub async fn renew_configuration(&self) -> Result<(), store::Error> {
         let mut tx = self.db.begin().await?;
-        let standing = register(&mut tx, &self.policy, self.clock.now()).await?;
+        let registered = renew(&mut tx, &self.policy, false, self.clock.now()).await?;
         tx.commit().await?;
-        self.configuration.0.store(standing.generation(), Ordering::Relaxed);
+        let was_held_back = self.configuration.is_held_back();
+        self.configuration.set(registered);
+        if was_held_back && !registered.is_held {
+            let mut db = self.db.acquire().await?;
+            let now = self.clock.now();
+            let requested = requests::request_held_back(&mut db, registered.generation, now).await?;
+            tracing::info!(requested, "the configuration was confirmed");
+        }
         Ok(())
     }
 

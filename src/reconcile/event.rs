@@ -7,6 +7,8 @@
 //! `bot_key`), and for a meeting that has begun, or nearly so, reads the event afresh.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use sqlx::PgConnection;
 
 use super::{Error, LONGEST_MEETING, Outcome, Reconciler, bot_key::HeldKey};
 use crate::{
@@ -17,6 +19,8 @@ use crate::{
         dedup::start_in,
         event::{Event, EventId, ObservedBot},
         plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
+        policy::Wish,
+        settings::Settings,
     },
     recall::Failure,
     store::{
@@ -24,6 +28,7 @@ use crate::{
         decisions::{Decision, NewDecision},
         events,
         queue::Claimed,
+        requests, settings,
     },
     telemetry,
 };
@@ -40,6 +45,8 @@ const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 struct Known {
     event: Event,
     calendar: Option<Calendar>,
+    /// What people said that concerns the event.
+    settings: Settings,
     decision: Option<Decision>,
     scheduled: Option<Scheduled>,
     /// The version that the last Delete Bot answered, if nothing was scheduled since.
@@ -70,10 +77,12 @@ impl Reconciler {
         let settled = Outcome::Settled { generation: claimed.generation };
         let Some(event) = events::load(&self.db, id).await? else { return Ok(settled) };
         let calendar = calendars::load(&self.db, event.calendar_id).await?;
+        let settings = settings::load(&self.db, &event).await?;
         let decision = decisions::load(&self.db, id).await?;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
-        let mut known = Known { event, calendar, decision, scheduled, unscheduled, is_fresh: false, held: None };
+        let mut known =
+            Known { event, calendar, settings, decision, scheduled, unscheduled, is_fresh: false, held: None };
         let converged = self.converge(&mut known, claimed).await;
         if let Some(held) = known.held {
             self.release_key(held).await?;
@@ -85,14 +94,19 @@ impl Reconciler {
         let mut carried_out: Option<Plan> = None;
         for _ in 0..MAX_STEPS {
             let now = self.clock.now();
-            let plan = self.plan(known, now);
+            let wish = self.wish(known)?;
+            let plan = self.plan(known, wish.as_ref(), now);
             if carried_out.as_ref().is_some_and(|last| last.is_same_call(&plan)) {
                 return Err(Error::NotConverged);
             }
-            let is_begun = known.event.start_time <= now + NEARLY_STARTED;
+            let is_begun = known.event.start_time - self.policy.join_early <= now + NEARLY_STARTED;
             match &plan {
                 Plan::Nothing(_) | Plan::Keep(_) => {
-                    return if carried_out.is_none() { self.record(known, &plan, now).await } else { Ok(()) };
+                    return if carried_out.is_none() {
+                        self.record(known, &plan, wish.as_ref(), claimed, now).await
+                    } else {
+                        Ok(())
+                    };
                 }
                 Plan::Schedule { key, .. } if !known.holds_for_a_call(key, now) => {
                     // The event has turned out to have moved, or what was read of it is of long ago.
@@ -104,12 +118,14 @@ impl Reconciler {
                 }
                 Plan::Schedule { .. } if is_begun && !known.is_fresh => self.read_afresh(known).await?,
                 Plan::Schedule { key, .. } => {
-                    if self.schedule(known, &plan, key).await? {
+                    let call = Call { plan: &plan, wish: wish.as_ref(), claimed };
+                    if self.schedule(known, call, key).await? {
                         carried_out = Some(plan);
                     }
                 }
                 Plan::Unschedule(_) => {
-                    if self.unschedule(known, &plan).await? {
+                    let call = Call { plan: &plan, wish: wish.as_ref(), claimed };
+                    if self.unschedule(known, call).await? {
                         carried_out = Some(plan);
                     }
                 }
@@ -118,7 +134,12 @@ impl Reconciler {
         Err(Error::NotConverged)
     }
 
-    fn plan(&self, known: &Known, now: DateTime<Utc>) -> Plan {
+    fn wish(&self, known: &Known) -> Result<Option<Wish>, Error> {
+        let wish = known.calendar.as_ref().map(|calendar| self.policy.wish(&known.event, calendar, &known.settings));
+        Ok(wish.transpose()?)
+    }
+
+    fn plan(&self, known: &Known, wish: Option<&Wish>, now: DateTime<Utc>) -> Plan {
         let newer = known.decision.as_ref().filter(|decision| decision.configuration > self.configuration.generation());
         plan_bot(&Situation {
             event: &known.event,
@@ -134,7 +155,9 @@ impl Reconciler {
                     decision.plan != "nothing" || decision.reason == Plan::Nothing(NoBot::RuleSaysNo).reason();
                 is_of_configuration && decision.event_updated_at == known.event.updated_at
             }),
+            is_held_back: self.configuration.is_held_back(),
             policy: &self.policy,
+            wish,
             now,
         })
     }
@@ -156,14 +179,16 @@ impl Reconciler {
     }
 
     /// Schedule Bot. Returns whether the API did it.
-    async fn schedule(&self, known: &mut Known, plan: &Plan, key: &str) -> Result<bool, Error> {
-        let config = self.policy.bot_config_for(&known.event, self.clock.now());
+    async fn schedule(&self, known: &mut Known, step: Call<'_>, key: &str) -> Result<bool, Error> {
+        // Whoever wishes for a bot knows the calendar.
+        let Some(wish) = step.wish else { return Err(Error::NotConverged) };
+        let config = self.policy.bot_config_for(wish, &known.event, self.clock.now());
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
         let is_done = match self.call(CallClass::ScheduleBot, call).await {
             Ok(answer) => {
-                let scheduled = Scheduled { key: key.to_owned(), config: self.policy.bot_fingerprint() };
-                self.mirror_answer(known, plan, answer, Some(scheduled)).await?;
+                let scheduled = Scheduled { key: key.to_owned(), config: wish.bot_fingerprint };
+                self.mirror_answer(known, step, answer, Some(scheduled)).await?;
                 true
             }
             Err(error) => {
@@ -179,12 +204,12 @@ impl Reconciler {
     }
 
     /// Delete Bot. Returns whether the API did it.
-    async fn unschedule(&self, known: &mut Known, plan: &Plan) -> Result<bool, Error> {
+    async fn unschedule(&self, known: &mut Known, step: Call<'_>) -> Result<bool, Error> {
         let answer = match self.call(CallClass::DeleteBot, self.api.delete_bot(known.event.id)).await {
             Ok(answer) => answer,
             Err(error) => return self.mirror_refusal(known, error).await.map(|()| false),
         };
-        self.mirror_answer(known, plan, answer, None).await?;
+        self.mirror_answer(known, step, answer, None).await?;
         Ok(true)
     }
 
@@ -192,7 +217,7 @@ impl Reconciler {
     async fn mirror_answer(
         &self,
         known: &mut Known,
-        plan: &Plan,
+        step: Call<'_>,
         answer: Event,
         scheduled: Option<Scheduled>,
     ) -> Result<(), Error> {
@@ -200,16 +225,24 @@ impl Reconciler {
         let answer = known.newest(answer);
         let mut tx = self.db.begin().await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
-        let left_behind = left_behind(known, &answer.bots, scheduled.as_ref(), received_at);
-        decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
+        let plan = step.plan;
+        let said =
+            scheduled.as_ref().map_or_else(|| "bot deleted".to_owned(), |scheduled| accepted(&answer, scheduled));
         let decision = NewDecision {
             event: answer.id,
             plan,
+            decided_by: decided_by(step.wish),
+            parts: &parts(step.wish, known),
             configuration: self.configuration.generation(),
             event_updated_at: answer.updated_at,
             scheduled: scheduled.as_ref(),
             unscheduled_version: scheduled.is_none().then_some(answer.updated_at),
+            cause: &step.claimed.cause,
+            answer: Some(&said),
         };
+        let left_behind = left_behind(known, &answer.bots, scheduled.as_ref(), received_at);
+        decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
+        self.hand_over(&mut tx, known, scheduled.as_ref(), received_at).await?;
         decisions::record(&mut *tx, &decision, received_at).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
@@ -221,16 +254,34 @@ impl Reconciler {
             if scheduled.is_some() { "bot scheduled" } else { "bot unscheduled" },
         );
         known.decision = None;
-        known.unscheduled = decision.unscheduled_version;
+        known.unscheduled = scheduled.is_none().then_some(answer.updated_at);
         known.scheduled = scheduled;
         known.is_fresh = true;
         self.learn(known, answer).await
+    }
+
+    /// If the event lets go of a bot, another may share it.
+    async fn hand_over(
+        &self,
+        tx: &mut PgConnection,
+        known: &Known,
+        scheduled: Option<&Scheduled>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let key = |scheduled: &Scheduled| scheduled.key.clone();
+        match known.scheduled.as_ref().map(key) {
+            Some(before) if scheduled.map(key).as_ref() != Some(&before) => {
+                Ok(requests::hand_over(tx, &before, known.event.id, now).await?)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Goes on with the event as an answer shows it, which may be on another calendar by now.
     async fn learn(&self, known: &mut Known, event: Event) -> Result<(), Error> {
         if event.calendar_id != known.event.calendar_id {
             known.calendar = calendars::load(&self.db, event.calendar_id).await?;
+            known.settings = settings::load(&self.db, &event).await?;
         }
         known.event = event;
         Ok(())
@@ -257,7 +308,14 @@ impl Reconciler {
     }
 
     /// Records a decision that led to no call, if it differs from the last.
-    async fn record(&self, known: &Known, plan: &Plan, now: DateTime<Utc>) -> Result<(), Error> {
+    async fn record(
+        &self,
+        known: &Known,
+        plan: &Plan,
+        wish: Option<&Wish>,
+        claimed: &Claimed,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         if plan.is_left_to_newer() {
             return Ok(());
         }
@@ -267,6 +325,7 @@ impl Reconciler {
             (last.plan.as_str(), last.reason.as_str()) == (plan.as_str(), plan.reason())
                 && (last.configuration, last.event_updated_at) == (configuration, known.event.updated_at)
                 && last.scheduled == scheduled
+                && last.decided_by == decided_by(wish)
         });
         if is_known {
             return Ok(());
@@ -274,19 +333,50 @@ impl Reconciler {
         let decision = NewDecision {
             event: known.event.id,
             plan,
+            decided_by: decided_by(wish),
+            parts: &parts(wish, known),
             configuration,
             event_updated_at: known.event.updated_at,
             scheduled: scheduled.as_ref(),
             unscheduled_version: known.unscheduled,
+            cause: &claimed.cause,
+            answer: None,
         };
         let mut tx = self.db.begin().await?;
         let left_behind = left_behind(known, &known.event.bots, scheduled.as_ref(), now);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
+        self.hand_over(&mut tx, known, scheduled.as_ref(), now).await?;
         decisions::record(&mut *tx, &decision, now).await?;
         tx.commit().await?;
         metrics::counter!(telemetry::DECISIONS, "plan" => plan.as_str()).increment(1);
         tracing::info!(plan = plan.as_str(), reason = plan.reason(), start = %known.event.start_time, "decided");
         Ok(())
+    }
+}
+
+/// A call that a turn makes, and why.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    plan: &'a Plan,
+    wish: Option<&'a Wish>,
+    claimed: &'a Claimed,
+}
+
+fn decided_by(wish: Option<&Wish>) -> &str {
+    wish.map_or("", |wish| wish.by.as_str())
+}
+
+/// Of the rule that was asked, each part and whether it was true; `null` if it could not be evaluated.
+fn parts(wish: Option<&Wish>, known: &Known) -> serde_json::Value {
+    let parts = wish.zip(known.calendar.as_ref()).map(|(wish, calendar)| wish.parts(&known.event, calendar));
+    parts.into_iter().flatten().map(|part| json!({ "part": part.text, "is_true": part.is_true })).collect()
+}
+
+/// What the answer to Schedule Bot says.
+fn accepted(answer: &Event, scheduled: &Scheduled) -> String {
+    match answer.bots.iter().find(|bot| bot.deduplication_key == scheduled.key) {
+        Some(bot) => format!("bot {} scheduled", bot.bot_id),
+        None => "accepted, and no bot with the key is listed".to_owned(),
     }
 }
 
@@ -317,7 +407,7 @@ fn scheduled_after(known: &Known, plan: &Plan, now: DateTime<Utc>) -> Option<Sch
         // A bot whose answer was lost is in the meeting: other events' copies of it have to know.
         Plan::Keep(Kept::InMeeting) => {
             let joined = known.event.bots.iter().filter(|bot| !bot.is_future(now)).max_by_key(|bot| bot.start_time);
-            let config = known.scheduled.as_ref().map_or(Fingerprint([0; 32]), |scheduled| scheduled.config);
+            let config = known.scheduled.as_ref().map_or(Fingerprint::UNKNOWN, |scheduled| scheduled.config);
             joined.map(|bot| Scheduled { key: bot.deduplication_key.clone(), config })
         }
         _ => known.scheduled.clone(),

@@ -9,6 +9,7 @@ mod calendar;
 pub mod configuration;
 mod event;
 pub mod health;
+pub mod preview;
 mod sweep;
 
 use std::time::Duration;
@@ -18,7 +19,11 @@ use sqlx::PgPool;
 
 use crate::{
     clock::Clock,
-    domain::{backoff::backoff, budget::CallClass, policy::Policy},
+    domain::{
+        backoff::backoff,
+        budget::CallClass,
+        policy::{self, Policy},
+    },
     recall::{self, Client, Failure},
     store::{
         self, budget,
@@ -98,6 +103,9 @@ pub enum Error {
         /// When there is some again.
         until: DateTime<Utc>,
     },
+    /// What is wished for the event cannot be made out.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
     /// Another turn is calling for the same bot.
     #[error("another turn is calling for the same deduplication key")]
     KeyHeld,
@@ -165,7 +173,7 @@ pub fn error_policy(error: &Error, attempt: i32, now: DateTime<Utc>, random: f64
         Error::KeyHeld => Verdict::PutOff(after(KEY_PAUSE.mul_f64(1.0 + random))),
         Error::NoBudget { class, until } => Verdict::AwaitBudget(*class, *until),
         Error::NotConverged | Error::OldAnswer | Error::TimedOut(_) => Verdict::Retry(backed_off()),
-        Error::EndlessList(_) => Verdict::Park,
+        Error::EndlessList(_) | Error::Policy(_) => Verdict::Park,
     }
 }
 

@@ -56,8 +56,8 @@ impl Reconciler {
             let mut tx = self.db.begin().await?;
             let changed = calendars::find_changed(&mut *tx, &answer.calendars).await?;
             progress.changed += changed.len();
-            let requests: Vec<Request> =
-                changed.into_iter().map(|id| Request { key: Key::Calendar(id), since: None, deadline: now }).collect();
+            let request = |id| Request { key: Key::Calendar(id), since: None, deadline: now, cause: requests::SWEEP };
+            let requests: Vec<Request> = changed.into_iter().map(request).collect();
             queue::request(&mut tx, &requests, now).await?;
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(progress)).await?;
             tx.commit().await?;

@@ -16,6 +16,8 @@ pub struct SyncState {
     pub status: Option<CalendarStatus>,
     /// The address as mirrored.
     pub email: Option<String>,
+    /// The metadata as mirrored.
+    pub metadata: Option<Box<RawValue>>,
     /// Events up to here have been seen; `None`: never read whole.
     pub cursor: Option<DateTime<Utc>>,
     /// When they were last read whole.
@@ -54,9 +56,10 @@ pub struct EndedRun {
 /// The database's.
 pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<SyncState>, Error> {
     let row = sqlx::query!(
-        "select status, email, gone_at, cursor, synced_at, full_synced_at, paged_since, paged_until
+        r#"select status, email, metadata as "metadata: Json<Box<RawValue>>", gone_at, cursor, synced_at, full_synced_at,
+             paged_since, paged_until
          from calendars
-         where id = $1",
+         where id = $1"#,
         id.0,
     )
     .fetch_optional(db)
@@ -64,6 +67,7 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
     Ok(row.map(|row| SyncState {
         status: row.gone_at.is_none().then(|| CalendarStatus::from(row.status.as_str())),
         email: row.email,
+        metadata: row.metadata.map(|Json(metadata)| metadata),
         cursor: row.cursor,
         full_synced_at: row.full_synced_at,
         paged: match (row.paged_since, row.synced_at, row.paged_until) {
@@ -73,30 +77,71 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
     }))
 }
 
+/// A calendar as it is stored.
+struct Row {
+    id: Uuid,
+    platform: String,
+    email: Option<String>,
+    status: String,
+    disconnected_at: Option<DateTime<Utc>>,
+    metadata: Option<Json<Box<RawValue>>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Row> for Calendar {
+    fn from(row: Row) -> Self {
+        Self {
+            id: CalendarId(row.id),
+            platform: row.platform,
+            email: row.email,
+            status: CalendarStatus::from(row.status.as_str()),
+            disconnected_at: row.disconnected_at,
+            metadata: row.metadata.map(|Json(metadata)| metadata),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
 /// A calendar as mirrored; `None` if it never was, or is gone.
 ///
 /// # Errors
 /// The database's.
 pub async fn load(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<Calendar>, Error> {
-    let row = sqlx::query!(
-        r#"select platform, email, status, disconnected_at, metadata as "metadata: Json<Box<RawValue>>",
+    Ok(load_several(db, &[id]).await?.pop())
+}
+
+/// Those of these calendars that are mirrored and not gone.
+///
+/// # Errors
+/// The database's.
+pub async fn load_several(db: impl PgExecutor<'_>, ids: &[CalendarId]) -> Result<Vec<Calendar>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, platform, email, status, disconnected_at, metadata as "metadata: Json<Box<RawValue>>",
              created_at, updated_at
          from calendars
-         where id = $1 and gone_at is null"#,
-        id.0,
+         where id = any ($1) and gone_at is null"#,
+        &ids,
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await?;
-    Ok(row.map(|row| Calendar {
-        id,
-        platform: row.platform,
-        email: row.email,
-        status: CalendarStatus::from(row.status.as_str()),
-        disconnected_at: row.disconnected_at,
-        metadata: row.metadata.map(|Json(metadata)| metadata),
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-    }))
+    Ok(rows.into_iter().map(Calendar::from).collect())
+}
+
+/// When a calendar was synced last, and what led to it.
+///
+/// # Errors
+/// The database's.
+pub async fn last_sync(
+    db: impl PgExecutor<'_>,
+    id: CalendarId,
+) -> Result<Option<(DateTime<Utc>, Option<String>)>, Error> {
+    let row =
+        sqlx::query!(r#"select synced_at, synced_after from calendars where id = $1"#, id.0).fetch_optional(db).await?;
+    Ok(row.and_then(|row| Some((row.synced_at?, row.synced_after))))
 }
 
 /// Mirrors a calendar that was read with a request sent at `observed_at`, unless a newer version is mirrored (P5). Returns
@@ -205,11 +250,11 @@ async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>
 }
 
 /// Moves the cursor after the last page of a run (P6): to the greatest version seen, never back, and never past the time at
-/// which the run began, since a version from the future would hide all changes until then.
+/// which the run began, since a version from the future would hide all changes until then. `cause` is what led to the run.
 ///
 /// # Errors
 /// The database's.
-pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &EndedRun) -> Result<(), Error> {
+pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &EndedRun, cause: &str) -> Result<(), Error> {
     sqlx::query!(
         "update calendars set
              -- `least` would take the time for a run that saw nothing.
@@ -217,7 +262,8 @@ pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &Ended
              synced_at = $3,
              full_synced_at = case when $4 then $3::timestamptz else full_synced_at end,
              paged_since = $5,
-             paged_until = $6
+             paged_until = $6,
+             synced_after = $7
          where id = $1",
         id.0,
         run.seen_until,
@@ -225,6 +271,7 @@ pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &Ended
         run.is_full,
         run.paged.map(|paged| paged.since),
         run.paged.map(|paged| paged.until),
+        cause,
     )
     .execute(db)
     .await?;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::Error;
-use crate::domain::Fingerprint;
+use crate::domain::{Fingerprint, dedup::Deduplication};
 
 /// How long a configuration counts as running after one of its replicas registered it.
 const RUNS: Duration = Duration::from_secs(90);
@@ -18,6 +18,8 @@ pub struct Registered {
     pub generation: i64,
     /// It was not the newest before.
     pub is_new: bool,
+    /// It waits to be confirmed.
+    pub is_held: bool,
 }
 
 /// Says that this configuration runs. It becomes the newest if it was never seen, or if no newer one runs any more. Call it in
@@ -28,34 +30,37 @@ pub struct Registered {
 pub async fn register(
     tx: &mut PgConnection,
     fingerprint: Fingerprint,
+    deduplication: Deduplication,
     now: DateTime<Utc>,
 ) -> Result<Registered, Error> {
     sqlx::query!("lock table configurations in share row exclusive mode").execute(&mut *tx).await?;
-    let renewed = sqlx::query_scalar!(
+    let renewed = sqlx::query!(
         "update configurations as known set runs_until = $3
          where generation = (select max(generation) from configurations where fingerprint = $1)
            and (exists (select from configurations as newer
                         where newer.generation > known.generation and newer.runs_until > $2)
                 or not exists (select from configurations as newer where newer.generation > known.generation))
-         returning generation",
+         returning generation, is_held",
         &fingerprint.0[..],
         now,
         now + RUNS,
     )
     .fetch_optional(&mut *tx)
     .await?;
-    if let Some(generation) = renewed {
-        return Ok(Registered { generation, is_new: false });
+    if let Some(renewed) = renewed {
+        return Ok(Registered { generation: renewed.generation, is_new: false, is_held: renewed.is_held });
     }
     let generation = sqlx::query_scalar!(
-        "insert into configurations (fingerprint, started_at, runs_until) values ($1, $2, $3) returning generation",
+        "insert into configurations (fingerprint, started_at, runs_until, deduplication) values ($1, $2, $3, $4)
+         returning generation",
         &fingerprint.0[..],
         now,
         now + RUNS,
+        deduplication.as_str(),
     )
     .fetch_one(tx)
     .await?;
-    Ok(Registered { generation, is_new: true })
+    Ok(Registered { generation, is_new: true, is_held: false })
 }
 
 /// Says that a replica with this configuration ends. If it was not the only one, the next renewal takes that back.
@@ -67,4 +72,71 @@ pub async fn leave(db: impl PgExecutor<'_>, generation: i64, now: DateTime<Utc>)
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// Holds a configuration back until it is confirmed: it removes no bots meanwhile.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_back(db: impl PgExecutor<'_>, generation: i64) -> Result<(), Error> {
+    sqlx::query!("update configurations set is_held = true where generation = $1", generation).execute(db).await?;
+    Ok(())
+}
+
+/// Confirms the newest configuration. Returns its generation if it was held back.
+///
+/// # Errors
+/// The database's.
+pub async fn confirm(db: impl PgExecutor<'_>) -> Result<Option<i64>, Error> {
+    let confirmed = sqlx::query_scalar!(
+        "update configurations set is_held = false
+         where is_held and generation = (select max(generation) from configurations)
+         returning generation",
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(confirmed)
+}
+
+/// The configuration that decides.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// Tells it apart.
+    pub fingerprint: Fingerprint,
+    /// How it keys bots; `None` for one of an earlier release.
+    pub deduplication: Option<String>,
+    /// It waits to be confirmed.
+    pub is_held: bool,
+}
+
+/// The configuration that decides; `None` before the first.
+///
+/// # Errors
+/// The database's.
+pub async fn newest(db: impl PgExecutor<'_>) -> Result<Option<Newest>, Error> {
+    let row = sqlx::query!(
+        "select fingerprint, deduplication, is_held from configurations order by generation desc limit 1",
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Newest {
+        fingerprint: row.fingerprint.try_into().map_or(Fingerprint::UNKNOWN, Fingerprint),
+        deduplication: row.deduplication,
+        is_held: row.is_held,
+    }))
+}
+
+/// Whether a replica with this configuration runs.
+///
+/// # Errors
+/// The database's.
+pub async fn is_running(db: impl PgExecutor<'_>, fingerprint: Fingerprint, now: DateTime<Utc>) -> Result<bool, Error> {
+    let is_running = sqlx::query_scalar!(
+        r#"select exists (select from configurations where fingerprint = $1 and runs_until > $2) as "is_running!""#,
+        &fingerprint.0[..],
+        now,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(is_running)
 }

@@ -1,13 +1,17 @@
-//! What was decided last about each event's bot, and what was asked of the API.
+//! What was decided about each event's bot, and what was asked of the API.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{
     Fingerprint,
     event::EventId,
-    plan::{Plan, Scheduled},
+    plan::{Kept, Plan, Scheduled},
 };
 
 /// The last decision about an event.
@@ -25,6 +29,8 @@ pub struct Decision {
     pub decided_at: DateTime<Utc>,
     /// The last Schedule Bot that the API accepted, unless its bot was removed since.
     pub scheduled: Option<Scheduled>,
+    /// The rule or the setting that decided.
+    pub decided_by: String,
     /// The version of the event that the last Delete Bot answered, if nothing was scheduled since.
     pub unscheduled_version: Option<DateTime<Utc>>,
 }
@@ -36,7 +42,7 @@ pub struct Decision {
 pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decision>, Error> {
     let row = sqlx::query!(
         "select plan, reason, configuration, event_updated_at, decided_at, scheduled_key, scheduled_config,
-             unscheduled_version
+             decided_by, unscheduled_version
          from decisions where event_id = $1",
         id.0,
     )
@@ -51,9 +57,47 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
             event_updated_at: row.event_updated_at,
             decided_at: row.decided_at,
             scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled { key, config }),
+            decided_by: row.decided_by,
             unscheduled_version: row.unscheduled_version,
         }
     }))
+}
+
+/// What Schedule Bot was last asked for on each of these events, where that still stands.
+///
+/// # Errors
+/// The database's.
+pub async fn load_scheduled(db: impl PgExecutor<'_>, ids: &[EventId]) -> Result<HashMap<EventId, Scheduled>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"select event_id, scheduled_key as "key!", scheduled_config as "config!"
+         from decisions
+         where event_id = any ($1) and scheduled_key is not null and scheduled_config is not null"#,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let scheduled = rows.into_iter().filter_map(|row| {
+        let config = Fingerprint(row.config.try_into().ok()?);
+        Some((EventId(row.event_id), Scheduled { key: row.key, config }))
+    });
+    Ok(scheduled.collect())
+}
+
+/// How many bots are scheduled for meetings that are still to begin.
+///
+/// # Errors
+/// The database's.
+pub async fn count_upcoming_bots(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<i64, Error> {
+    let bots = sqlx::query_scalar!(
+        r#"select count(distinct scheduled_key) as "bots!"
+           from decisions join events on events.id = decisions.event_id
+           where events.start_time > $1"#,
+        now,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(bots)
 }
 
 /// Whether a bot was scheduled with this key for another event than `id`, or stayed behind in its meeting.
@@ -108,6 +152,10 @@ pub struct NewDecision<'a> {
     pub event: EventId,
     /// What was decided.
     pub plan: &'a Plan,
+    /// The rule or the setting that decided.
+    pub decided_by: &'a str,
+    /// Of the rule's expression, each part and whether it was true.
+    pub parts: &'a serde_json::Value,
     /// The generation of the configuration that decided.
     pub configuration: i64,
     /// The version of the event that was looked at.
@@ -116,18 +164,36 @@ pub struct NewDecision<'a> {
     pub scheduled: Option<&'a Scheduled>,
     /// The version of the event that the last Delete Bot answered, if nothing was scheduled since.
     pub unscheduled_version: Option<DateTime<Utc>>,
+    /// What led to the turn.
+    pub cause: &'a str,
+    /// The API's answer, if it was called.
+    pub answer: Option<&'a str>,
 }
 
-/// Records a decision.
+/// Records a decision; and keeps it in the event's history, unless it is the last one again, or finds no more than that what
+/// the last one asked for is there.
 ///
 /// # Errors
 /// The database's.
 pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!(
-        "insert into decisions as last
+        "with last as (
+             select plan, reason, decided_by, scheduled_key from decisions where event_id = $1
+         ), history as (
+             insert into decision_history
+                 (event_id, decided_at, plan, reason, decided_by, parts, configuration, cause, scheduled_key, answer)
+             select $1, $6, $2, $3, $9, $10, $4, $11, $7, $12
+             where not exists (
+                 select from last
+                 where last.decided_by = $9
+                   and ($13 or (last.reason, last.scheduled_key) is not distinct from ($3, $7) and $12::text is null
+                               and (last.plan = $2 or (last.plan, $2) = ('unschedule', 'nothing')))
+             )
+         )
+         insert into decisions as last
              (event_id, plan, reason, configuration, event_updated_at, decided_at,
-              scheduled_key, scheduled_config, scheduled_at, unscheduled_version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end, $9)
+              scheduled_key, scheduled_config, scheduled_at, decided_by, unscheduled_version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end, $9, $14)
          on conflict (event_id) do update set
              plan = excluded.plan,
              reason = excluded.reason,
@@ -140,6 +206,7 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
                  when (last.scheduled_key, last.scheduled_config)
                       is not distinct from (excluded.scheduled_key, excluded.scheduled_config)
                  then last.scheduled_at else excluded.scheduled_at end,
+             decided_by = excluded.decided_by,
              unscheduled_version = excluded.unscheduled_version",
         decision.event.0,
         decision.plan.as_str(),
@@ -149,9 +216,58 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
         now,
         decision.scheduled.map(|scheduled| scheduled.key.as_str()),
         decision.scheduled.map(|scheduled| scheduled.config.0.as_slice()),
+        decision.decided_by,
+        decision.parts,
+        decision.cause,
+        decision.answer,
+        matches!(decision.plan, Plan::Keep(Kept::AsWanted | Kept::InMeeting)),
         decision.unscheduled_version,
     )
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// A decision in an event's history.
+#[derive(Clone, Debug, Serialize)]
+pub struct Past {
+    /// When it was decided.
+    pub decided_at: DateTime<Utc>,
+    /// `nothing`, `keep`, `schedule` or `unschedule`.
+    pub plan: String,
+    /// Why.
+    pub reason: String,
+    /// The rule or the setting that decided.
+    pub decided_by: String,
+    /// Of the rule's expression, each part and whether it was true.
+    pub parts: serde_json::Value,
+    /// The generation of the configuration that decided.
+    pub configuration: i64,
+    /// What led to it, such as a delivery.
+    pub cause: String,
+    /// The deduplication key of the bot that there is since.
+    pub scheduled_key: Option<String>,
+    /// The API's answer, if it was called.
+    pub answer: Option<String>,
+}
+
+/// What was decided about an event, latest first.
+///
+/// # Errors
+/// The database's.
+pub async fn history(db: impl PgExecutor<'_>, id: EventId, limit: i64) -> Result<Vec<Past>, Error> {
+    let history = sqlx::query_as!(
+        Past,
+        r#"select decided_at, plan, reason, decided_by, parts as "parts: serde_json::Value", configuration, cause,
+             scheduled_key, answer
+         from decision_history
+         where event_id = $1
+         order by number desc
+         limit $2"#,
+        id.0,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(history)
 }

@@ -41,14 +41,14 @@ pub async fn mirror(
     let written = sqlx::query_scalar!(
         "insert into events as mirror
              (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
-              is_deleted, is_cancelled, bots, raw, created_at, updated_at, observed_at, fingerprint)
+              is_deleted, is_cancelled, bots, raw, created_at, updated_at, observed_at, fingerprint, series_id)
          select id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
-             is_deleted, is_cancelled, bots::json, raw::json, created_at, updated_at, $17::timestamptz, fingerprint
+             is_deleted, is_cancelled, bots::json, raw::json, created_at, updated_at, $17::timestamptz, fingerprint, series_id
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
              $8::text[], $9::text[], $10::boolean[], $11::boolean[], $12::text[], $13::text[], $14::timestamptz[],
-             $15::timestamptz[], $16::bytea[])
+             $15::timestamptz[], $16::bytea[], $18::text[])
              as page (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url,
-                 meeting_platform, is_deleted, is_cancelled, bots, raw, created_at, updated_at, fingerprint)
+                 meeting_platform, is_deleted, is_cancelled, bots, raw, created_at, updated_at, fingerprint, series_id)
          on conflict (id) do update set
              calendar_id = excluded.calendar_id,
              platform = excluded.platform,
@@ -65,7 +65,8 @@ pub async fn mirror(
              raw = excluded.raw,
              updated_at = excluded.updated_at,
              observed_at = excluded.observed_at,
-             fingerprint = excluded.fingerprint
+             fingerprint = excluded.fingerprint,
+             series_id = excluded.series_id
          where (excluded.updated_at, excluded.observed_at) >= (mirror.updated_at, mirror.observed_at)
            and mirror.fingerprint is distinct from excluded.fingerprint
          returning id",
@@ -86,6 +87,7 @@ pub async fn mirror(
         &column(&events, |event| event.updated_at),
         &column(&events, |event| event.fingerprint.as_ref().map(|print| print.0.as_slice())) as &[Option<&[u8]>],
         observed_at,
+        &column(&events, |event| event.series_id.as_deref()) as &[Option<&str>],
     )
     .fetch_all(db)
     .await?;
@@ -96,14 +98,60 @@ fn column<'a, T>(events: &[&'a Event], field: impl Fn(&'a Event) -> T) -> Vec<T>
     events.iter().map(|event| field(event)).collect()
 }
 
+/// An event as it is stored.
+struct Row {
+    id: Uuid,
+    calendar_id: Uuid,
+    platform: String,
+    platform_id: String,
+    ical_uid: String,
+    start_time: DateTime<Utc>,
+    end_time: DateTime<Utc>,
+    meeting_url: Option<String>,
+    meeting_platform: Option<String>,
+    series_id: Option<String>,
+    is_deleted: bool,
+    is_cancelled: bool,
+    bots: Json<Vec<ObservedBot>>,
+    raw: Json<Box<RawValue>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    fingerprint: Option<Vec<u8>>,
+}
+
+impl From<Row> for Event {
+    fn from(row: Row) -> Self {
+        Self {
+            id: EventId(row.id),
+            calendar_id: CalendarId(row.calendar_id),
+            platform: row.platform,
+            platform_id: row.platform_id,
+            ical_uid: row.ical_uid,
+            start_time: row.start_time,
+            end_time: row.end_time,
+            meeting_url: row.meeting_url,
+            meeting_platform: row.meeting_platform,
+            series_id: row.series_id,
+            is_deleted: row.is_deleted,
+            is_cancelled: row.is_cancelled,
+            bots: row.bots.0,
+            raw: row.raw.0,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            fingerprint: row.fingerprint.and_then(|bytes| bytes.try_into().ok()).map(Fingerprint),
+        }
+    }
+}
+
 /// An event as mirrored; `None` if it never was. What is gone counts as deleted.
 ///
 /// # Errors
 /// The database's.
 pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Event>, Error> {
-    let row = sqlx::query!(
-        r#"select calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
-             is_deleted or gone_at is not null as "is_deleted!", is_cancelled,
+    let row = sqlx::query_as!(
+        Row,
+        r#"select id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
+             series_id, is_deleted or gone_at is not null as "is_deleted!", is_cancelled,
              bots as "bots: Json<Vec<ObservedBot>>", raw as "raw: Json<Box<RawValue>>",
              created_at, updated_at, fingerprint
          from events
@@ -112,24 +160,38 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Event>,
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| Event {
-        id,
-        calendar_id: CalendarId(row.calendar_id),
-        platform: row.platform,
-        platform_id: row.platform_id,
-        ical_uid: row.ical_uid,
-        start_time: row.start_time,
-        end_time: row.end_time,
-        meeting_url: row.meeting_url,
-        meeting_platform: row.meeting_platform,
-        is_deleted: row.is_deleted,
-        is_cancelled: row.is_cancelled,
-        bots: row.bots.0,
-        raw: row.raw.0,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-        fingerprint: row.fingerprint.and_then(|bytes| bytes.try_into().ok()).map(Fingerprint),
-    }))
+    Ok(row.map(Event::from))
+}
+
+/// Events that have yet to begin, in the order of their ids, from after `after`.
+///
+/// # Errors
+/// The database's.
+pub async fn list_upcoming(
+    db: impl PgExecutor<'_>,
+    calendar: Option<CalendarId>,
+    after: EventId,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> Result<Vec<Event>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
+             series_id, is_deleted or gone_at is not null as "is_deleted!", is_cancelled,
+             bots as "bots: Json<Vec<ObservedBot>>", raw as "raw: Json<Box<RawValue>>",
+             created_at, updated_at, fingerprint
+         from events
+         where id > $1 and start_time > $2 and ($3::uuid is null or calendar_id = $3)
+         order by id
+         limit $4"#,
+        after.0,
+        now,
+        calendar.map(|id| id.0),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(Event::from).collect())
 }
 
 /// Mirrors that the API does not know an event (any more). The next read of it, if there is one, brings it back.

@@ -12,6 +12,7 @@ pub mod queue;
 pub mod queue_state;
 pub mod requests;
 pub mod scratch;
+pub mod settings;
 
 use std::{str::FromStr, time::Duration};
 

@@ -66,13 +66,15 @@ impl Key {
 
 /// A wish that a key be looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct Request<'a> {
     /// What to look at.
     pub key: Key,
     /// Calendars: how far back; the Unix epoch for a full sync.
     pub since: Option<DateTime<Utc>>,
     /// Claims go in this order: a meeting's start, or the time by which the look matters.
     pub deadline: DateTime<Utc>,
+    /// What led to it, such as `delivery msg_…`, for whoever asks why a bot was scheduled.
+    pub cause: &'a str,
 }
 
 /// A key that this turn, and no other, looks at.
@@ -92,13 +94,15 @@ pub struct Claimed {
     pub token: Uuid,
     /// How far an earlier turn came.
     pub progress: Option<serde_json::Value>,
+    /// What led to the latest request.
+    pub cause: String,
 }
 
 /// Requests keys, all due at once; wakes parked ones and whoever waits for work.
 ///
 /// # Errors
 /// The database's.
-pub async fn request(db: &mut PgConnection, requests: &[Request], now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateTime<Utc>) -> Result<(), Error> {
     if requests.is_empty() {
         return Ok(());
     }
@@ -106,11 +110,13 @@ pub async fn request(db: &mut PgConnection, requests: &[Request], now: DateTime<
     let ids: Vec<Uuid> = requests.iter().map(|request| request.key.id()).collect();
     let since: Vec<Option<DateTime<Utc>>> = requests.iter().map(|request| request.since).collect();
     let deadlines: Vec<DateTime<Utc>> = requests.iter().map(|request| request.deadline).collect();
+    let causes: Vec<&str> = requests.iter().map(|request| request.cause).collect();
     sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at)
+        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause)
          -- One row per key, in one order: a row cannot be hit twice, and concurrent requests cannot deadlock.
-         select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz
-         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[]) as wish (kind, key, since, deadline)
+         select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause)
+         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[])
+             as wish (kind, key, since, deadline, cause)
          group by kind, key
          order by kind, key
          on conflict (kind, key) do update set
@@ -120,12 +126,14 @@ pub async fn request(db: &mut PgConnection, requests: &[Request], now: DateTime<
              deadline = case when queue.kind = 'event' then excluded.deadline
                              else least(queue.deadline, excluded.deadline) end,
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at)",
+             due_at = least(queue.due_at, excluded.due_at),
+             cause = excluded.cause",
         &kinds as &[&str],
         &ids,
         &since as &[Option<DateTime<Utc>>],
         &deadlines,
         now,
+        &causes as &[&str],
     )
     .execute(&mut *db)
     .await?;
@@ -204,7 +212,7 @@ pub async fn claim(
          where queue.kind = picked.kind and queue.key = picked.key
          returning queue.kind, queue.key, queue.generation, queue.claimed_since, queue.attempt,
              queue.lease_token as "token!", queue.progress as "progress: Json<serde_json::Value>",
-             queue.deadline"#,
+             queue.deadline, queue.cause"#,
         now,
         limit(wanted.keys),
         now + lease,
@@ -224,6 +232,7 @@ pub async fn claim(
             deadline: row.deadline,
             token: row.token,
             progress: row.progress.map(|Json(progress)| progress),
+            cause: row.cause,
         })
         .collect();
     claimed.sort_by_key(|claimed| {

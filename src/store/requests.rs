@@ -8,6 +8,14 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{Error, queue::notify};
+use crate::domain::{
+    Fingerprint,
+    event::EventId,
+    plan::{Kept, Plan},
+};
+
+/// What the sweep gives as the cause of its requests.
+pub const SWEEP: &str = "the sweep";
 
 /// Requests every upcoming event that the configuration `generation` has not decided on yet. Returns how many.
 ///
@@ -15,8 +23,8 @@ use super::{Error, queue::notify};
 /// The database's.
 pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: DateTime<Utc>) -> Result<u64, Error> {
     let requested = sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at)
-         select 'event', events.id, events.start_time, $2::timestamptz, $2::timestamptz
+        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
+         select 'event', events.id, events.start_time, $2::timestamptz, $2::timestamptz, 'configuration ' || $1::int8
          from events
          join calendars on calendars.id = events.calendar_id and calendars.status = 'connected'
              and calendars.gone_at is null
@@ -27,9 +35,85 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
          on conflict (kind, key) do update set
              generation = nextval('reconcile_generation'),
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at)",
+             due_at = least(queue.due_at, excluded.due_at),
+             cause = excluded.cause",
         generation,
         now,
+    )
+    .execute(&mut *db)
+    .await?;
+    notify(db).await?;
+    Ok(requested.rows_affected())
+}
+
+/// When the event that a shared bot was made for last lets go of it, another one takes it over: it is requested, and its bot
+/// counts as made from another configuration. Otherwise the bot would go on to name an event that it has left.
+///
+/// # Errors
+/// The database's.
+pub async fn hand_over(
+    db: &mut PgConnection,
+    scheduled_key: &str,
+    from: EventId,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let requested = sqlx::query!(
+        "with successor as (
+             select events.id, events.start_time
+             from decisions
+             join events on events.id = decisions.event_id
+             where decisions.scheduled_key = $1 and events.id <> $2 and events.start_time > $3
+               and not events.is_deleted and not events.is_cancelled and events.gone_at is null
+               and not exists (
+                   select from decisions as later
+                   where later.scheduled_key = $1 and later.event_id <> $2
+                     and later.scheduled_at > (select scheduled_at from decisions where event_id = $2)
+               )
+             order by events.id
+             limit 1
+         ), marked as (
+             update decisions set scheduled_config = $4 from successor where event_id = successor.id
+         )
+         insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
+         select 'event', id, start_time, $3::timestamptz, $3::timestamptz,
+             'event ' || $2::uuid || ', which shared its bot'
+         from successor
+         on conflict (kind, key) do update set
+             generation = nextval('reconcile_generation'),
+             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+             due_at = least(queue.due_at, excluded.due_at),
+             cause = excluded.cause",
+        scheduled_key,
+        from.0,
+        now,
+        &Fingerprint::UNKNOWN.0[..],
+    )
+    .execute(&mut *db)
+    .await?;
+    if requested.rows_affected() == 0 { Ok(()) } else { notify(db).await }
+}
+
+/// Requests the events whose bots a configuration that waited to be confirmed has kept. Returns how many.
+///
+/// # Errors
+/// The database's.
+pub async fn request_held_back(db: &mut PgConnection, generation: i64, now: DateTime<Utc>) -> Result<u64, Error> {
+    let requested = sqlx::query!(
+        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
+         select 'event', events.id, events.start_time, $2::timestamptz, $2::timestamptz,
+             'configuration ' || $1::int8 || ', confirmed'
+         from events
+         join decisions on decisions.event_id = events.id
+         where events.end_time > $2 and decisions.configuration = $1 and decisions.reason = $3
+         order by events.id
+         on conflict (kind, key) do update set
+             generation = nextval('reconcile_generation'),
+             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+             due_at = least(queue.due_at, excluded.due_at),
+             cause = excluded.cause",
+        generation,
+        now,
+        Plan::Keep(Kept::HeldBack).reason(),
     )
     .execute(&mut *db)
     .await?;
@@ -74,12 +158,12 @@ pub async fn request_calendars(
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
     let requested = sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at)
+        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause)
          select 'calendar', id,
              case when full_synced_at is null
                     or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
                   then 'epoch'::timestamptz end,
-             $3::timestamptz, $4::timestamptz, $4::timestamptz
+             $3::timestamptz, $4::timestamptz, $4::timestamptz, $5
          from calendars
          where status = 'connected' and gone_at is null
          order by id
@@ -88,11 +172,13 @@ pub async fn request_calendars(
              since = least(queue.since, excluded.since),
              deadline = least(queue.deadline, excluded.deadline),
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at)",
+             due_at = least(queue.due_at, excluded.due_at),
+             cause = excluded.cause",
         full_before,
         spread.as_secs_f64(),
         deadline,
         now,
+        SWEEP,
     )
     .execute(&mut *db)
     .await?;

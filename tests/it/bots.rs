@@ -89,7 +89,7 @@ async fn record_when_none_wants_no_bot() {
     world.meeting(calendar);
     world.settle().await;
     assert_eq!(world.count_bot_calls(), 0);
-    assert_eq!(world.query("select reason from decisions").await, "RECORD_WHEN does not want it");
+    assert_eq!(world.query("select reason from decisions").await, "the rule does not want it");
     world.finish().await;
 }
 
@@ -321,7 +321,7 @@ async fn a_key_that_changes_during_the_meeting_sends_no_second_bot() {
     world.settle().await;
     world.sim.move_event(event, world.in_minutes(-10));
     world.settle().await;
-    world.restart(&[("DEDUPLICATION", "company")]).await;
+    world.restart(&[("DEDUPLICATION", "company"), ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
     world.settle().await;
     assert_eq!(world.sim.all_bots().len(), 1);
     world.finish().await;

@@ -59,7 +59,7 @@ async fn a_changed_deduplication_rekeys_the_bots() {
     let calendar = world.calendar("ada@acme.test").await;
     let event = world.meeting(calendar);
     world.settle().await;
-    world.restart(&[("DEDUPLICATION", "company")]).await;
+    world.restart(&[("DEDUPLICATION", "company"), ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
     world.settle().await;
     assert!(world.bot(event).key.ends_with("-acme.test"));
     world.finish().await;

@@ -21,6 +21,7 @@ mod histories;
 mod hostile;
 mod life;
 mod operator;
+mod policy;
 mod process;
 mod queue;
 mod receive;

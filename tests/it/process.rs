@@ -58,12 +58,16 @@ async fn each_malformed_variable_stops_the_start_with_one_line_that_names_it() {
         ("RECALL_WEBHOOK_SECRETS", "whsec_hunter2!"),
         ("RECALL_WEBHOOK_SECRETS", "hunter2"),
         ("LISTEN_ADDR", "8080"),
-        ("RECORD_WHEN", "sometimes"),
         ("DEDUPLICATION", "none"),
+        ("ALLOW_DEDUPLICATION_CHANGE", "maybe"),
+        ("JOIN_EARLY", "11m"),
+        ("POLICY_MAX_CHANGES", "-1"),
         ("BOT_CONFIG", "{"),
         ("BOT_CONFIG", "[]"),
         ("BOT_CONFIG", r#"{"join_at":"2026-01-20T21:30:00Z"}"#),
         ("BOT_CONFIG", r#"{"metadata":{"a":1}}"#),
+        ("BOT_CONFIG", r#"{"bot_name":"{{ event.titel }}"}"#),
+        ("BOT_CONFIG", r#"{"bot_name":"{{ hunter2"}"#),
         ("BOT_CONFIG_FILE", "/does/not/exist.json"),
         ("RECALL_LIMITS", "list=0"),
         ("RECALL_LIMITS", "lists=60"),
@@ -86,6 +90,25 @@ async fn each_malformed_variable_stops_the_start_with_one_line_that_names_it() {
     open.retain(|name, _| !name.starts_with("RECALL_WEBHOOK_"));
     let text = String::from_utf8(run(&open).await.stderr).unwrap();
     assert!(text.contains("RECALL_WEBHOOK_SECRETS and RECALL_WEBHOOK_TOKENS are both unset"), "{text}");
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_rule_stops_the_start_and_is_shown_at_its_place() {
+    for (rule, told) in [
+        ("externl", "there is no `externl`: did you mean `external`?\n  externl\n  ^\n"),
+        (
+            "event.duration > 10",
+            "`>` does not work with a duration and a number\n  event.duration > 10\n                 ^\n",
+        ),
+        ("external &&", "\n  external &&\n"),
+    ] {
+        let mut variables = variables("http://127.0.0.1:1", "postgres://127.0.0.1:1/none");
+        variables.insert("RECORD_WHEN", rule.into());
+        let output = run(&variables).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.starts_with("rollcall: RECORD_WHEN is no rule: ") && text.contains(told), "{text}");
+    }
 }
 
 /// A running `rollcall serve`, the address it says that it listens on, and its log lines.
@@ -205,4 +228,59 @@ pub async fn talk(addr: &str, text: String) -> String {
     let mut answer = vec![];
     timeout(Duration::from_secs(20), connection.read_to_end(&mut answer)).await.expect("the server hangs up").unwrap();
     String::from_utf8(answer).unwrap()
+}
+
+/// What a command prints, which must succeed.
+async fn command(database_url: &str, arguments: &[&str]) -> String {
+    let output = Command::new(BINARY).args(arguments).env_clear().env("DATABASE_URL", database_url).output();
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_commands_say_plan_and_explain_what_the_service_does() {
+    let sim = Sim::start(SimConfig { delivery: Delivery::Live, ..SimConfig::default() }).await.unwrap();
+    let (database, url) = create_database().await;
+    let running = Running::start(&variables(&sim.base_url(), &url)).await;
+    sim.set_endpoint(&format!("http://{}/webhooks/recall", running.addr));
+    let calendar = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    let in_an_hour = sim.clock().now() + chrono::TimeDelta::hours(1);
+    let event = sim.create_event(calendar, NewEvent::new("Weekly sync", in_an_hour, 30).at(LINK)).to_string();
+    let calendar = calendar.to_string();
+    until(async || sim.live_bots().len() == 1).await;
+
+    let plan = command(&url, &["plan", "--record-when", "external"]).await;
+    assert!(plan.contains(&format!("{event} ada@acme.test: the rule does not want it (rule `external`)")), "{plan}");
+    assert!(plan.ends_with("This policy adds 0 bots, removes 1, changes 0; 0 events stay as they are.\n"), "{plan}");
+    let plan = command(&url, &["plan", "--bot-config", r#"{"bot_name":"N"}"#, "--calendar", &calendar, "--json"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    assert_eq!((&plan["summary"]["changes"], &plan["effects"][0]["effect"]), (&1.into(), &"changes".into()));
+    assert_eq!(sim.live_bots().len(), 1);
+
+    let said = command(&url, &["override", "event", &event, "--skip", "--who", "ann", "--why", "asked to"]).await;
+    assert_eq!(said, "1 events are looked at again\n");
+    until(async || sim.live_bots().is_empty()).await;
+    let told = command(&url, &["explain", &event]).await;
+    assert!(told.contains("Decided by skip for this event, set by ann: asked to, after a setting by ann."), "{told}");
+    let settings = command(&url, &["settings"]).await;
+    assert!(settings.contains(r#""why": "asked to""#), "{settings}");
+    command(&url, &["override", "event", &event, "--clear"]).await;
+    until(async || sim.live_bots().len() == 1).await;
+    command(&url, &["pause", &calendar]).await;
+    until(async || sim.live_bots().is_empty()).await;
+    command(&url, &["resume", &calendar]).await;
+    until(async || sim.live_bots().len() == 1).await;
+    command(&url, &["set", &calendar, "--record-when", "external"]).await;
+    until(async || sim.live_bots().is_empty()).await;
+    assert!(command(&url, &["policy", "presets"]).await.contains("external   event.external_count > 0 "));
+    assert_eq!(command(&url, &["policy", "confirm"]).await, "nothing is held back\n");
+
+    let refused =
+        Command::new(BINARY).args(["override", "series", &event, "--skip"]).env("DATABASE_URL", &url).output();
+    let refused = refused.await.unwrap();
+    let error = format!("rollcall: no event {event} is mirrored that is an occurrence of a series\n");
+    assert_eq!((refused.status.code(), String::from_utf8(refused.stderr).unwrap()), (Some(1), error));
+    assert_eq!(running.terminate().await.0, Some(0));
+    drop_database(&database).await;
 }

@@ -5,13 +5,15 @@ use std::{fs, path::Path};
 /// Which other rooms a room may name.
 const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
-    ("config", &["domain", "telemetry"]),
+    ("config", &["domain"]),
     ("domain", &[]),
     ("recall", &["config", "domain", "telemetry"]),
     ("store", &["domain"]),
     ("reconcile", &["clock", "domain", "recall", "store", "telemetry"]),
     ("worker", &["domain", "reconcile", "store", "telemetry"]),
-    ("http", &["clock", "config", "domain", "reconcile", "store", "telemetry"]),
+    ("explain", &["domain", "store"]),
+    ("http", &["clock", "config", "domain", "explain", "reconcile", "store", "telemetry"]),
+    ("operator", &["clock", "config", "domain", "explain", "reconcile", "store"]),
     ("app", &["clock", "config", "http", "recall", "reconcile", "store", "telemetry", "worker"]),
     ("telemetry", &[]),
     ("sim", &["sim"]),

@@ -185,7 +185,7 @@ impl World {
     /// Requests the sweep, as the timer does.
     pub async fn request_sweep(&self) {
         let mut db = self.db.acquire().await.unwrap();
-        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now() };
+        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now(), cause: "a test" };
         queue::request(&mut db, &[sweep], self.now()).await.unwrap();
     }
 
@@ -193,7 +193,7 @@ impl World {
     pub async fn request_full_sync(&self, calendar: Uuid) {
         let mut db = self.db.acquire().await.unwrap();
         let key = Key::Calendar(CalendarId(calendar));
-        let full = Request { key, since: Some(DateTime::UNIX_EPOCH), deadline: self.now() };
+        let full = Request { key, since: Some(DateTime::UNIX_EPOCH), deadline: self.now(), cause: "a test" };
         queue::request(&mut db, &[full], self.now()).await.unwrap();
     }
 
@@ -317,7 +317,7 @@ impl Replica {
     async fn start(vars: &BTreeMap<&'static str, String>, clock: &Clock) -> Self {
         let config = Config::from_lookup(&|name| vars.get(name).cloned()).unwrap();
         let db = store::pool(&config.database_url, config.database_max_connections).unwrap();
-        let generation = app::try_prepare_database(&db, &config, clock).await.unwrap();
+        let generation = app::try_prepare_database(&db, &config, clock, &AtomicBool::default()).await.unwrap();
         let health = ApiHealth::default();
         let (url, serving) = serve(receiver(&config, &db, health.clone(), clock)).await;
         let api = Client::new(&config.recall).unwrap();

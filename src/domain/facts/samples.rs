@@ -46,6 +46,7 @@ fn sample(platform: &str, raw: &str) -> (Event, Calendar) {
         end_time: start_time + TimeDelta::minutes(30),
         meeting_url: is_full.then(|| "https://meet.google.com/aaa-bbbb-ccc".to_owned()),
         meeting_platform: is_full.then(|| "google_meet".to_owned()),
+        series_id: None,
         is_deleted: false,
         is_cancelled: false,
         bots: Vec::new(),

@@ -47,7 +47,8 @@ impl Fleet {
             self.settle(Queue::IsParked).await;
         }
         // What was refused for a reason that has passed, such as a calendar that was cut off, leaves with the next sweep.
-        self.request(&[Request { key: Key::Sweep, since: None, deadline: Clock::system().now() }]).await;
+        self.request(&[Request { key: Key::Sweep, since: None, deadline: Clock::system().now(), cause: "a test" }])
+            .await;
         self.settle(Queue::IsEmpty).await;
         let seen = self.recall.seen().await;
         if let Err(violation) = check_bots(&seen, &policy, &nobody) {
@@ -73,11 +74,11 @@ impl Fleet {
         let connected = sqlx::query_scalar("select id from calendars where status = 'connected' and gone_at is null");
         let ids: Vec<Uuid> = connected.fetch_all(&self.db).await.unwrap();
         let (since, deadline) = (Some(DateTime::UNIX_EPOCH), Clock::system().now());
-        let full = |id| Request { key: Key::Calendar(CalendarId(id)), since, deadline };
+        let full = |id| Request { key: Key::Calendar(CalendarId(id)), since, deadline, cause: "a test" };
         self.request(&ids.into_iter().map(full).collect::<Vec<_>>()).await;
     }
 
-    async fn request(&self, requests: &[Request]) {
+    async fn request(&self, requests: &[Request<'_>]) {
         let mut db = self.db.acquire().await.unwrap();
         queue::request(&mut db, requests, Clock::system().now()).await.unwrap();
     }

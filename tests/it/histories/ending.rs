@@ -91,7 +91,12 @@ async fn request_full_syncs(stage: &Stage<'_>) {
     let (now, mut db) = (stage.now(), stage.site.db.acquire().await.unwrap());
     let connected = sqlx::query_scalar("select id from calendars where status = 'connected' and gone_at is null");
     let ids: Vec<Uuid> = connected.fetch_all(&mut *db).await.unwrap();
-    let full = |id| Request { key: Key::Calendar(CalendarId(id)), since: Some(DateTime::UNIX_EPOCH), deadline: now };
+    let full = |id| Request {
+        key: Key::Calendar(CalendarId(id)),
+        since: Some(DateTime::UNIX_EPOCH),
+        deadline: now,
+        cause: "a test",
+    };
     queue::request(&mut db, &ids.into_iter().map(full).collect::<Vec<_>>(), now).await.unwrap();
 }
 

@@ -10,10 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rollcall::{
-    domain::{
-        dedup::Deduplication,
-        policy::{Policy, RecordWhen},
-    },
+    domain::{dedup::Deduplication, policy::Policy},
     sim::{Bot, BotState, Sim},
 };
 use serde_json::Value;
@@ -96,7 +93,7 @@ fn judge_upcoming(
         return Err(Violation::new("a bot joins elsewhere", format!("{key}: {} {}", bot.join_at, bot.meeting_url)));
     }
     let is_too_late = meeting.start - now < TimeDelta::minutes(10);
-    let name = policy.bot_config.get("bot_name").unwrap_or(&Value::Null);
+    let name = policy.bot_config.source().get("bot_name").unwrap_or(&Value::Null);
     if bot.config["bot_name"] != *name && !is_too_late {
         return Err(Violation::new("a bot has another configuration", format!("{key}: {}", bot.config)));
     }
@@ -105,7 +102,7 @@ fn judge_upcoming(
 
 fn wanted_bots(seen: &Seen, policy: &Policy) -> BTreeMap<String, Wanted> {
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
-    if policy.record_when == RecordWhen::None {
+    if policy.record_when.as_str() == "none" {
         return wanted;
     }
     for (calendar, events) in seen.calendars.iter().filter(|(calendar, _)| calendar["status"] == "connected") {

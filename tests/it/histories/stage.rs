@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -80,7 +80,7 @@ impl Site {
         self.proxy.open();
         self.logs.0.lock().unwrap().clear();
         let tables = "deliveries, reconcile_queue, calendars, events, unreadable_events, configurations, decisions, \
-                      api_slots, api_pauses, bot_keys, bots_left_behind";
+                      api_slots, api_pauses, bot_keys, bots_left_behind, settings, decision_history";
         // What was cut off in the history before may hold a lock until the server has noticed.
         let truncate = format!("truncate {tables} restart identity");
         while let Err(error) = self.db.execute(sqlx::AssertSqlSafe(truncate.clone())).await {
@@ -141,6 +141,7 @@ impl<'a> Stage<'a> {
             ("RECALL_BASE_URL", sim.base_url()),
             ("RECALL_WEBHOOK_SECRETS", sim::DEFAULT_SECRET.to_owned()),
             ("RECALL_LIMITS", format!("list={list},read={read},bot={bot}")),
+            ("ALLOW_DEDUPLICATION_CHANGE", "true".to_owned()),
         ]);
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();
@@ -178,7 +179,7 @@ impl<'a> Stage<'a> {
     /// As a process does that starts, but does not wait for a database that stays away.
     async fn prepare_database(&self, db: &PgPool, config: &Config) -> Option<Standing> {
         for _ in 0..PREPARE_ATTEMPTS {
-            match app::try_prepare_database(db, config, &self.clock).await {
+            match app::try_prepare_database(db, config, &self.clock, &AtomicBool::default()).await {
                 Ok(standing) => return Some(standing),
                 Err(_) if self.site.proxy.is_closed() => return None,
                 Err(_) => {}

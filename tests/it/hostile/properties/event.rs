@@ -1,15 +1,20 @@
 //! What must hold of an event and a calendar once they are read: Postgres can store them, and every decision can be made.
 
-use chrono::{DateTime, Datelike, Utc};
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use rollcall::domain::{
     Fingerprint,
+    bot_config::BotConfig,
     calendar::{Calendar, CalendarStatus},
     dedup::Deduplication,
     event::{Event, ObservedBot},
     plan::{Plan, Scheduled, Situation, plan_bot},
-    policy::{Policy, RecordWhen},
+    policy::{Known, Policy, read_bot_config},
+    rule::Rule,
+    settings::Settings,
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 use super::receiver;
 
@@ -40,8 +45,15 @@ pub fn assert_sound(event: &Event, bytes: usize) {
 
 /// P11: what was just scheduled is not scheduled again.
 fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateTime<Utc>) {
-    let policy = Policy { record_when: RecordWhen::All, deduplication, bot_config: Map::new() };
+    static CONFIGURED: LazyLock<(Rule, BotConfig)> = LazyLock::new(|| {
+        let bot_config = r#"{"bot_name":"{{ event.title }} {{ event.attendees | length }}"}"#;
+        (Rule::parse("event.external_count >= 0").unwrap(), read_bot_config(bot_config).unwrap())
+    });
+    let (record_when, bot_config) = CONFIGURED.clone();
+    let known = Known::default();
+    let policy = Policy { record_when, deduplication, bot_config, join_early: TimeDelta::zero(), known };
     let calendar = calendar_of(event);
+    let wish = policy.wish(event, &calendar, &Settings::default()).expect("whatever the event says");
     let situation = Situation {
         event,
         calendar: Some(&calendar),
@@ -50,11 +62,13 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         is_unscheduled: false,
         is_left_to_newer: false,
         is_version_left_to_newer: false,
+        is_held_back: false,
         policy: &policy,
+        wish: Some(&wish),
         now,
     };
     let Plan::Schedule { key, .. } = plan_bot(&situation) else { return };
-    let config = policy.bot_config_for(event, now);
+    let config = policy.bot_config_for(&wish, event, now);
     assert_eq!(config["meeting_url"].as_str(), event.meeting_url.as_deref());
     let bot = ObservedBot {
         bot_id: String::new(),
@@ -63,7 +77,7 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         meeting_url: event.meeting_url.clone(),
     };
     let event = Event { bots: vec![bot], ..event.clone() };
-    let scheduled = Scheduled { key, config: policy.bot_fingerprint() };
+    let scheduled = Scheduled { key, config: wish.bot_fingerprint };
     let again = plan_bot(&Situation { event: &event, scheduled: Some(&scheduled), ..situation });
     assert!(matches!(again, Plan::Keep(_)), "{again:?}");
 }
