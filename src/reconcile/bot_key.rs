@@ -87,7 +87,10 @@ impl Reconciler {
                 }
                 tx.commit().await?;
             }
-            Err(Error::Api(error)) if error.failure() == Failure::NotFound => {}
+            // Its bot may be in the call all the same, and nobody can tell.
+            Err(Error::Api(error)) if error.failure() == Failure::NotFound => {
+                decisions::leave_behind(&self.db, &[key], sent_at).await?;
+            }
             Err(error) => return Err(error),
         }
         Ok(bot_keys::close_call(&self.db, key, event).await?)

@@ -431,6 +431,23 @@ async fn an_answer_that_is_still_lost_after_another_failure_sends_no_second_bot_
 }
 
 #[tokio::test]
+async fn a_lost_answer_about_an_event_that_is_gone_since_sends_no_second_bot() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(-10), 180).at(LINK));
+    world.sim.deliver_due().await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+    world.take_turns_until(Endpoint::ScheduleBot).await;
+    let first = world.sim.all_bots()[0].events.first().copied().unwrap();
+    let calendar = world.sim.event(first).unwrap()["calendar_id"].as_str().unwrap().parse().unwrap();
+    world.sim.delete_calendar(calendar);
+    world.advance(TimeDelta::minutes(6));
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_bot_in_a_call_that_is_listed_with_a_start_to_come_is_deleted_once() {
     let world = World::new().await;
     world.sim.knobs(|knobs| (knobs.bot_start_is_event_start, knobs.move_bots) = (true, true));
