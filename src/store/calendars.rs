@@ -7,7 +7,10 @@ use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::Error;
-use crate::domain::calendar::{Calendar, CalendarId, CalendarStatus};
+use crate::domain::{
+    calendar::{Calendar, CalendarId, CalendarStatus},
+    plan::{NoBot, Plan},
+};
 
 /// How far the events of a calendar have been read, and what was believed of the calendar itself.
 #[derive(Clone, Debug)]
@@ -235,14 +238,20 @@ async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>
              update events set bots = '[]', fingerprint = null
              where calendar_id = $1 and start_time > $2 and (bots::text <> '[]' or fingerprint is not null)
              returning id
+         ), forgotten as (
+             update decisions set
+                 scheduled_key = null, scheduled_config = null, scheduled_at = null,
+                 plan = 'nothing', reason = $3, decided_by = $4, decided_at = $2
+             from upcoming
+             where decisions.event_id = upcoming.id and decisions.scheduled_key is not null
+             returning event_id, configuration
          )
-         update decisions set
-             scheduled_key = null, scheduled_config = null, scheduled_at = null,
-             plan = 'nothing', reason = 'the calendar is not connected', decided_at = $2
-         from upcoming
-         where decisions.event_id = upcoming.id and decisions.scheduled_key is not null",
+         insert into decision_history (event_id, decided_at, plan, reason, decided_by, parts, configuration, cause)
+         select event_id, $2, 'nothing', $3, $4, '[]', configuration, 'a look at the calendar' from forgotten",
         id.0,
         now,
+        Plan::Nothing(NoBot::CalendarNotConnected).reason(),
+        "Recall, which removes the bots of a calendar that it is cut off from",
     )
     .execute(db)
     .await?;

@@ -374,6 +374,14 @@ async fn a_decision_is_kept_when_it_differs_from_the_one_before() {
     world.restart(&[("BOT_CONFIG", r#"{"bot_name":"Another"}"#)]).await;
     world.settle().await;
     assert_eq!(world.query(history).await, "schedule unschedule");
+
+    let other = world.sim.create_event(calendar, NewEvent::new("Other", world.in_minutes(90), 30).at(LINK));
+    world.settle().await;
+    world.sim.disconnect_calendar(calendar);
+    world.settle().await;
+    let history =
+        format!("select string_agg(plan, ' ' order by number) from decision_history where event_id = '{other}'");
+    assert_eq!(world.query(&history).await, "schedule nothing", "Recall removed the bot by itself");
     world.finish().await;
 }
 
