@@ -8,6 +8,8 @@ WORKDIR /rollcall
 # The dependencies alone, under an empty crate: this layer is built again only when one of them changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
+# Cargo.toml names them.
+COPY benches benches
 RUN mkdir src \
     && echo 'fn main() {}' > src/main.rs \
     && touch src/lib.rs \
