@@ -79,10 +79,7 @@ impl BotConfig {
     /// # Errors
     /// A filter does not fit the value it meets, or a template takes too many steps.
     pub fn render(&self, facts: &Facts) -> Result<Map<String, Value>, RenderError> {
-        if self.0.event_fields.is_empty()
-            && self.0.calendar_fields.is_empty()
-            && self.0.templates.templates().count() == 0
-        {
+        if self.0.templates.templates().next().is_none() {
             return Ok(self.0.source.clone());
         }
         let variables = self.0.variables(facts);

@@ -241,10 +241,13 @@ fn plan_with_key(situation: &Situation, wish: &Wish, key: &str, meeting_url: &st
 }
 
 /// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else is
-/// looked at; what the API lists as a bot's own start and link is not documented.
+/// looked at; what the API lists as a bot's own start and link is not documented. A bot that cannot be made is asked for, which
+/// fails and so can be seen.
 fn reconfiguration(situation: &Situation, wish: &Wish, key: &str) -> Result<Needed, Kept> {
     let needed = match situation.scheduled.filter(|scheduled| scheduled.key == key) {
-        Some(scheduled) if scheduled.config == wish.bot_fingerprint => return Err(Kept::AsWanted),
+        Some(scheduled) if wish.bot.as_ref().is_ok_and(|bot| bot.fingerprint == scheduled.config) => {
+            return Err(Kept::AsWanted);
+        }
         Some(_) => Needed::ConfigChanged,
         None => Needed::ConfigUnknown,
     };

@@ -79,10 +79,17 @@ pub struct Wish {
     pub by: String,
     /// The rule that was asked, if one was.
     pub rule: Option<Rule>,
+    /// The bot that there should be, or why it cannot be made: that matters only where one has to be scheduled.
+    pub bot: Result<Bot, Error>,
+}
+
+/// How a bot is made.
+#[derive(Clone, Debug)]
+pub struct Bot {
     /// The `bot_config`, without what is added for the event.
-    pub bot_config: Map<String, Value>,
+    config: Map<String, Value>,
     /// Tells two bots apart that were made from different configurations.
-    pub bot_fingerprint: Fingerprint,
+    pub fingerprint: Fingerprint,
 }
 
 /// Whether there should be a bot, and else who is against it.
@@ -101,7 +108,7 @@ pub enum Answer {
 }
 
 /// Why it cannot be told what is wished.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A calendar's own rule, which an earlier release accepted.
     #[error("the calendar's rule cannot be read")]
@@ -132,19 +139,21 @@ impl Policy {
     /// What is wished for an event of a calendar, about which people said `settings`.
     ///
     /// # Errors
-    /// The rule or the bot of the calendar, or the bot of this event, cannot be made out.
+    /// The rule of the calendar cannot be made out.
     pub fn wish(&self, event: &Event, calendar: &Calendar, settings: &Settings) -> Result<Wish, Error> {
         let facts = Facts::of(event, calendar);
         let (answer, by, rule) = self.answer(&facts, settings)?;
-        let bot_config = match settings.bot_config() {
-            Some(text) => {
-                self.known.bot_configs.get(text, read_bot_config).map_err(Error::BotConfig)?.render(&facts)?
-            }
-            None => self.bot_config.render(&facts)?,
+        Ok(Wish { answer, by, rule, bot: self.bot(&facts, settings) })
+    }
+
+    fn bot(&self, facts: &Facts, settings: &Settings) -> Result<Bot, Error> {
+        let config = match settings.bot_config() {
+            Some(text) => self.known.bot_configs.get(text, read_bot_config).map_err(Error::BotConfig)?.render(facts)?,
+            None => self.bot_config.render(facts)?,
         };
-        let mut text = Value::Object(bot_config.clone()).to_string();
+        let mut text = Value::Object(config.clone()).to_string();
         self.add_join_early(&mut text);
-        Ok(Wish { answer, by, rule, bot_config, bot_fingerprint: Fingerprint::of(text.as_bytes()) })
+        Ok(Bot { config, fingerprint: Fingerprint::of(text.as_bytes()) })
     }
 
     fn answer(&self, facts: &Facts, settings: &Settings) -> Result<(Answer, String, Option<Rule>), Error> {
@@ -179,8 +188,8 @@ impl Policy {
     /// The link and the time are those that the deduplication key was formed of. Recall would take the event's own, which may
     /// have changed while the call is on its way; and where events share the bot, it would follow this one away from the
     /// others, who see their key and keep it. A time that has passed is left out: that bot joins at once.
-    pub fn bot_config_for(&self, wish: &Wish, event: &Event, now: DateTime<Utc>) -> Map<String, Value> {
-        let mut config = wish.bot_config.clone();
+    pub fn bot_config_for(&self, bot: &Bot, event: &Event, now: DateTime<Utc>) -> Map<String, Value> {
+        let mut config = bot.config.clone();
         let metadata = config.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(metadata) = metadata {
             metadata.insert("rollcall_calendar_id".into(), event.calendar_id.to_string().into());

@@ -10,7 +10,6 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    clock::Clock,
     config::OperatorConfig,
     domain::{event::EventId, rule::PRESETS},
     explain::explain,
@@ -91,8 +90,4 @@ fn read_config(replaced: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Oper
 
 fn connect(config: &OperatorConfig) -> anyhow::Result<PgPool> {
     store::pool(&config.database_url, CONNECTIONS).context("DATABASE_URL")
-}
-
-fn clock() -> Clock {
-    Clock::system()
 }

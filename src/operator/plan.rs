@@ -4,8 +4,9 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{clock, connect, read_config};
+use super::{connect, read_config};
 use crate::{
+    clock::Clock,
     domain::calendar::CalendarId,
     reconcile::preview::{Effect, Kind, preview},
 };
@@ -48,7 +49,7 @@ pub async fn plan(args: &PlanArgs) -> anyhow::Result<()> {
             effects.push(effect);
         }
     };
-    let summary = preview(&db, &config.policy, calendar, clock().now(), tell).await?;
+    let summary = preview(&db, &config.policy, calendar, Clock::system().now(), tell).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&json!({ "summary": summary, "effects": effects }))?);
         return Ok(());

@@ -5,8 +5,9 @@ use clap::{Args, ValueEnum};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{clock, connect, read_config};
+use super::{connect, read_config};
 use crate::{
+    clock::Clock,
     domain::{calendar::CalendarId, event::EventId, settings::Said},
     store::settings::{self, Subject},
 };
@@ -175,7 +176,7 @@ async fn carry_out(
     saying: &Saying,
 ) -> anyhow::Result<()> {
     let Saying { who, why } = saying;
-    let now = clock().now();
+    let now = Clock::system().now();
     let said = said.map(|value| Said::read(aspect, value)).transpose();
     let said = match said {
         Ok(said) => said,

@@ -92,7 +92,7 @@ impl Reconciler {
         if was_held_back && !registered.is_held {
             let mut db = self.db.acquire().await?;
             let now = self.clock.now();
-            let requested = requests::request_held_back(&mut db, registered.generation, now).await?;
+            let requested = requests::request_undecided(&mut db, registered.generation, now).await?;
             tracing::info!(requested, "the configuration was confirmed");
         }
         Ok(())

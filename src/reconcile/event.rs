@@ -182,12 +182,13 @@ impl Reconciler {
     async fn schedule(&self, known: &mut Known, step: Call<'_>, key: &str) -> Result<bool, Error> {
         // Whoever wishes for a bot knows the calendar.
         let Some(wish) = step.wish else { return Err(Error::NotConverged) };
-        let config = self.policy.bot_config_for(wish, &known.event, self.clock.now());
+        let bot = wish.bot.as_ref().map_err(Clone::clone)?;
+        let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
         let is_done = match self.call(CallClass::ScheduleBot, call).await {
             Ok(answer) => {
-                let scheduled = Scheduled { key: key.to_owned(), config: wish.bot_fingerprint };
+                let scheduled = Scheduled { key: key.to_owned(), config: bot.fingerprint };
                 self.mirror_answer(known, step, answer, Some(scheduled)).await?;
                 true
             }

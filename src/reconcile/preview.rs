@@ -140,7 +140,11 @@ impl Known {
                     wish: wish.as_ref(),
                     now,
                 });
-                (kind(&plan), plan.reason().to_owned(), wish.map_or_else(String::new, |wish| wish.by))
+                let by = wish.as_ref().map_or_else(String::new, |wish| wish.by.clone());
+                match (&plan, wish.map(|wish| wish.bot)) {
+                    (Plan::Schedule { .. }, Some(Err(error))) => (Kind::Fails, error.to_string(), by),
+                    _ => (kind(&plan), plan.reason().to_owned(), by),
+                }
             }
         };
         Effect {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{Error, queue::notify};
+use super::{
+    Error,
+    queue::{self, Key, Request, notify},
+};
 use crate::domain::{
     Fingerprint,
     event::EventId,
@@ -17,7 +20,8 @@ use crate::domain::{
 /// What the sweep gives as the cause of its requests.
 pub const SWEEP: &str = "the sweep";
 
-/// Requests every upcoming event that the configuration `generation` has not decided on yet. Returns how many.
+/// Requests every upcoming event that the configuration `generation` has not decided on yet, or keeps the bot of until it is
+/// confirmed. Returns how many.
 ///
 /// # Errors
 /// The database's.
@@ -30,7 +34,7 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
              and calendars.gone_at is null
          left join decisions on decisions.event_id = events.id
          where events.end_time > $2 and not events.is_deleted and events.gone_at is null
-           and coalesce(decisions.configuration, 0) < $1
+           and (coalesce(decisions.configuration, 0) < $1 or decisions.reason = $3)
          order by events.id
          on conflict (kind, key) do update set
              generation = nextval('reconcile_generation'),
@@ -39,6 +43,7 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
              cause = excluded.cause",
         generation,
         now,
+        Plan::Keep(Kept::HeldBack).reason(),
     )
     .execute(&mut *db)
     .await?;
@@ -57,7 +62,7 @@ pub async fn hand_over(
     from: EventId,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let requested = sqlx::query!(
+    let successor = sqlx::query!(
         "with successor as (
              select events.id, events.start_time
              from decisions
@@ -71,54 +76,20 @@ pub async fn hand_over(
                )
              order by events.id
              limit 1
-         ), marked as (
-             update decisions set scheduled_config = $4 from successor where event_id = successor.id
          )
-         insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
-         select 'event', id, start_time, $3::timestamptz, $3::timestamptz,
-             'event ' || $2::uuid || ', which shared its bot'
-         from successor
-         on conflict (kind, key) do update set
-             generation = nextval('reconcile_generation'),
-             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at),
-             cause = excluded.cause",
+         update decisions set scheduled_config = $4 from successor where event_id = successor.id
+         returning successor.id, successor.start_time",
         scheduled_key,
         from.0,
         now,
         &Fingerprint::UNKNOWN.0[..],
     )
-    .execute(&mut *db)
+    .fetch_optional(&mut *db)
     .await?;
-    if requested.rows_affected() == 0 { Ok(()) } else { notify(db).await }
-}
-
-/// Requests the events whose bots a configuration that waited to be confirmed has kept. Returns how many.
-///
-/// # Errors
-/// The database's.
-pub async fn request_held_back(db: &mut PgConnection, generation: i64, now: DateTime<Utc>) -> Result<u64, Error> {
-    let requested = sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
-         select 'event', events.id, events.start_time, $2::timestamptz, $2::timestamptz,
-             'configuration ' || $1::int8 || ', confirmed'
-         from events
-         join decisions on decisions.event_id = events.id
-         where events.end_time > $2 and decisions.configuration = $1 and decisions.reason = $3
-         order by events.id
-         on conflict (kind, key) do update set
-             generation = nextval('reconcile_generation'),
-             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at),
-             cause = excluded.cause",
-        generation,
-        now,
-        Plan::Keep(Kept::HeldBack).reason(),
-    )
-    .execute(&mut *db)
-    .await?;
-    notify(db).await?;
-    Ok(requested.rows_affected())
+    let Some(successor) = successor else { return Ok(()) };
+    let (key, cause) = (Key::Event(EventId(successor.id)), format!("event {from}, which shared its bot"));
+    let request = Request { key, since: None, deadline: successor.start_time, cause: &cause };
+    queue::request(db, &[request], now).await
 }
 
 /// Wakes what is parked, so that what was mended outside is noticed, and what is over leaves the queue: events, and calendars

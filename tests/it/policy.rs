@@ -248,29 +248,42 @@ async fn another_deduplication_stops_the_start_while_bots_are_scheduled() {
 
 #[tokio::test]
 async fn a_policy_that_removes_too_many_bots_waits_until_it_is_confirmed() {
-    let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "1")]).await;
-    world.expect_errors();
-    let calendar = world.calendar("ada@acme.test").await;
-    let begin = world.in_minutes(60);
-    let meeting = |n: i64| NewEvent::new("Meeting", begin + TimeDelta::minutes(n), 30).at(LINK);
-    let events = world.sim.create_events(calendar, vec![meeting(0), meeting(1)]);
-    world.settle().await;
-    world.restart(&[("RECORD_WHEN", "none")]).await;
-    world.settle().await;
-    assert_eq!(world.sim.live_bots().len(), 2);
-    assert!(world.logs().contains("adds 0 bots, removes 2, changes 0"), "{}", world.logs());
-    let late = world.sim.create_event(calendar, meeting(2));
-    world.sim.delete_event(events[0]);
-    world.settle().await;
-    world.assert_no_bot(late);
-    assert_eq!(world.sim.live_bots().len(), 1, "all else goes on");
+    for restarts in [false, true] {
+        let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "1")]).await;
+        world.expect_errors();
+        let calendar = world.calendar("ada@acme.test").await;
+        let begin = world.in_minutes(60);
+        let meeting = |n: i64| NewEvent::new("Meeting", begin + TimeDelta::minutes(n), 30).at(LINK);
+        let events = world.sim.create_events(calendar, vec![meeting(0), meeting(1)]);
+        world.settle().await;
+        world.restart(&[("RECORD_WHEN", "none")]).await;
+        world.settle().await;
+        assert_eq!(world.sim.live_bots().len(), 2);
+        assert!(world.logs().contains("adds 0 bots, removes 2, changes 0"), "{}", world.logs());
+        let late = world.sim.create_event(calendar, meeting(2));
+        world.sim.delete_event(events[0]);
+        world.settle().await;
+        world.assert_no_bot(late);
+        assert_eq!(world.sim.live_bots().len(), 1, "all else goes on");
 
-    assert_eq!(ask(&world, Method::POST, "policy/confirm", Value::Null).await, (200, json!({ "configuration": 2 })));
-    world.replica.worker.reconciler().renew_configuration().await.unwrap();
-    world.settle().await;
-    assert!(world.sim.live_bots().is_empty());
-    assert_eq!(ask(&world, Method::POST, "policy/confirm", Value::Null).await, (200, json!({ "configuration": null })));
-    world.finish().await;
+        assert_eq!(
+            ask(&world, Method::POST, "policy/confirm", Value::Null).await,
+            (200, json!({ "configuration": 2 }))
+        );
+        if restarts {
+            // It has not seen that it was held back.
+            world.restart(&[]).await;
+        } else {
+            world.replica.worker.reconciler().renew_configuration().await.unwrap();
+        }
+        world.settle().await;
+        assert!(world.sim.live_bots().is_empty());
+        assert_eq!(
+            ask(&world, Method::POST, "policy/confirm", Value::Null).await,
+            (200, json!({ "configuration": null }))
+        );
+        world.finish().await;
+    }
 }
 
 /// What a policy with these variables would change.
@@ -456,6 +469,27 @@ async fn a_rule_that_fails_on_one_event_records_nothing_for_it_and_touches_no_ot
     world.bot(fine);
     let by = world.query("select decided_by from decisions where plan = 'nothing'").await;
     assert!(by.contains("`event.raw.sequence < 5` cannot be decided: ") && !by.contains("Secret"), "{by}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_cannot_be_made_is_a_trouble_of_its_event_alone_and_hinders_no_removal() {
+    let mut world = World::with(&[ADMIN, ("BOT_CONFIG", r#"{"bot_name":"{{ event.raw.sequence | int }}"}"#)]).await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let [odd, fine] = [world.meeting(calendar), world.meeting(calendar)];
+    world.settle().await;
+    world.sim.override_event_json(odd, |event| event["raw"]["sequence"] = json!("Secret text"));
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    world.bot(fine);
+    let parked = world.query("select last_error from reconcile_queue where due_at = 'infinity'").await;
+    assert!(parked.starts_with("the bot_config cannot be made for this event: bot_name"), "{parked}");
+    assert!(!parked.contains("Secret"), "{parked}");
+    assert_eq!(preview_with(&world, &[]).await.0, Summary { fails: 1, keeps: 1, ..Summary::default() });
+    world.sim.clear_overrides();
+    say(&world, &format!("events/{odd}/override"), "skip").await;
+    world.assert_no_bot(odd);
     world.finish().await;
 }
 

@@ -68,7 +68,8 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         now,
     };
     let Plan::Schedule { key, .. } = plan_bot(&situation) else { return };
-    let config = policy.bot_config_for(&wish, event, now);
+    let made = wish.bot.as_ref().expect("whatever the event says");
+    let config = policy.bot_config_for(made, event, now);
     assert_eq!(config["meeting_url"].as_str(), event.meeting_url.as_deref());
     let bot = ObservedBot {
         bot_id: String::new(),
@@ -77,7 +78,7 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         meeting_url: event.meeting_url.clone(),
     };
     let event = Event { bots: vec![bot], ..event.clone() };
-    let scheduled = Scheduled { key, config: wish.bot_fingerprint };
+    let scheduled = Scheduled { key, config: made.fingerprint };
     let again = plan_bot(&Situation { event: &event, scheduled: Some(&scheduled), ..situation });
     assert!(matches!(again, Plan::Keep(_)), "{again:?}");
 }
