@@ -184,6 +184,7 @@ impl Reconciler {
         let Some(wish) = step.wish else { return Err(Error::NotConverged) };
         let bot = wish.bot.as_ref().map_err(Clone::clone)?;
         let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
+        self.doubt_config(known, key).await?;
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
         let is_done = match self.call(CallClass::ScheduleBot, call).await {
@@ -202,6 +203,14 @@ impl Reconciler {
         };
         known.held.iter_mut().for_each(HeldKey::close);
         Ok(is_done)
+    }
+
+    /// From now until the call is answered nobody knows how the bot is made: if the answer is lost, and the configuration is
+    /// rolled back, the bot must not pass for made as before.
+    async fn doubt_config(&self, known: &mut Known, key: &str) -> Result<(), Error> {
+        let Some(scheduled) = known.scheduled.as_mut().filter(|scheduled| scheduled.key == key) else { return Ok(()) };
+        scheduled.config = Fingerprint::UNKNOWN;
+        Ok(decisions::doubt_config(&self.db, known.event.id).await?)
     }
 
     /// Delete Bot. Returns whether the API did it.
@@ -241,7 +250,8 @@ impl Reconciler {
             cause: &step.claimed.cause,
             answer: Some(&said),
         };
-        let left_behind = left_behind(known, &answer.bots, scheduled.as_ref(), received_at);
+        let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
+        let left_behind = left_behind(before, &answer.bots, scheduled.as_ref(), received_at);
         decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), received_at).await?;
         decisions::record(&mut *tx, &decision, received_at).await?;
@@ -344,7 +354,10 @@ impl Reconciler {
             answer: None,
         };
         let mut tx = self.db.begin().await?;
-        let left_behind = left_behind(known, &known.event.bots, scheduled.as_ref(), now);
+        let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
+        // One that is not listed where another is that has joined was replaced in time, by a call whose answer was lost.
+        let is_listed = |key: &&str| known.event.has_bot(key) || known.event.bots.iter().all(|bot| bot.is_future(now));
+        let left_behind = left_behind(before.filter(is_listed), &known.event.bots, scheduled.as_ref(), now);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), now).await?;
         decisions::record(&mut *tx, &decision, now).await?;
@@ -386,18 +399,18 @@ fn says_what_became_of_it(error: &Error) -> bool {
     !matches!(error, Error::Api(error) if error.failure() == Failure::Transient)
 }
 
-/// The keys of bots that have joined by now, were scheduled for the event or are listed with it, and are not what it asks for.
+/// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it
+/// asks for.
 fn left_behind<'a>(
-    known: &'a Known,
+    before: Option<&'a str>,
     bots: &'a [ObservedBot],
     scheduled: Option<&Scheduled>,
     now: DateTime<Utc>,
 ) -> Vec<&'a str> {
-    let before = known.scheduled.iter().map(|scheduled| scheduled.key.as_str());
     let listed = bots.iter().filter(|bot| !bot.is_future(now)).map(|bot| bot.deduplication_key.as_str());
     let has_joined = |key: &&str| start_in(key).is_some_and(|start| start <= now && now - start < LONGEST_MEETING);
     let is_asked_for = |key: &&str| scheduled.is_some_and(|scheduled| scheduled.key == *key);
-    before.chain(listed).filter(|key| has_joined(key) && !is_asked_for(key)).collect()
+    before.into_iter().chain(listed).filter(|key| has_joined(key) && !is_asked_for(key)).collect()
 }
 
 /// What counts as scheduled once a plan without a call is recorded.

@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
-use super::Error;
+use super::{Error, decisions};
 use crate::domain::{
     calendar::{Calendar, CalendarId, CalendarStatus},
+    dedup::start_in,
     plan::{NoBot, Plan},
 };
 
@@ -230,8 +231,21 @@ pub async fn mirror_disconnected(db: &mut PgConnection, id: CalendarId, now: Dat
     forget_events(db, id, now).await
 }
 
-/// What no longer holds of a calendar that Recall is cut off from: its events are not read, and their bots are gone.
+/// What no longer holds of a calendar that Recall is cut off from: its events are not read, and their bots are gone. Those of
+/// an earlier time of an event have joined, and stay.
 async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+    let keys = sqlx::query_scalar!(
+        r#"select decisions.scheduled_key as "key!"
+         from events join decisions on decisions.event_id = events.id
+         where events.calendar_id = $1 and events.start_time > $2 and decisions.scheduled_key is not null"#,
+        id.0,
+        now,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let joined: Vec<&str> =
+        keys.iter().map(String::as_str).filter(|key| start_in(key).is_some_and(|start| start <= now)).collect();
+    decisions::leave_behind(&mut *db, &joined, now).await?;
     sqlx::query!("delete from unreadable_events where calendar_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!(
         "with upcoming as (

@@ -228,6 +228,17 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
     Ok(())
 }
 
+/// Notes that the bot of an event may be made from another configuration than the last one that was asked for.
+///
+/// # Errors
+/// The database's.
+pub async fn doubt_config(db: impl PgExecutor<'_>, id: EventId) -> Result<(), Error> {
+    sqlx::query!("update decisions set scheduled_config = $2 where event_id = $1", id.0, &Fingerprint::UNKNOWN.0[..],)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// A decision in an event's history.
 #[derive(Clone, Debug, Serialize)]
 pub struct Past {

@@ -497,3 +497,29 @@ async fn outlook(world: &World) -> uuid::Uuid {
     world.settle().await;
     calendar
 }
+
+#[tokio::test]
+async fn a_bot_that_was_replaced_before_it_joined_is_not_taken_for_one_in_the_meeting() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let start = world.in_minutes(15);
+    let event = world.sim.create_event(calendar, NewEvent::new("Weekly", start, 60).at(LINK));
+    world.settle().await;
+    world.sim.relink_event(event, Some("https://acme.zoom.us/j/1"));
+    world.sim.deliver_due().await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+    world.take_turns_until(Endpoint::ScheduleBot).await;
+    // The list shows what came of it, and then the meeting begins.
+    world.execute("delete from reconcile_queue where kind = 'event'").await;
+    world.request_full_sync(calendar).await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    world.execute("delete from reconcile_queue where kind = 'event'").await;
+    world.advance(TimeDelta::minutes(16));
+    world.sim.edit_event(event, |event| event.title = "Weekly, at last".into());
+    world.settle().await;
+    let copy = world.sim.create_event(calendar, NewEvent::new("Another", start, 60).at(LINK));
+    world.settle().await;
+    assert_eq!(world.bot(copy).meeting_url, LINK);
+    assert_eq!(world.sim.all_bots().len(), 2);
+    world.finish().await;
+}

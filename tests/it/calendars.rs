@@ -267,3 +267,24 @@ async fn oauth_fields_are_never_kept() {
     assert_eq!(world.query(&format!("select count(*) from calendars where id = '{calendar}'")).await, "1");
     world.finish().await; // looks for `oauth-material` in each row and log line
 }
+
+#[tokio::test]
+async fn a_bot_in_a_call_is_remembered_though_its_event_has_moved_and_its_calendar_is_cut_off() {
+    let world = World::new().await;
+    let [ada, bob] = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let start = world.in_minutes(15);
+    let event = world.sim.create_event(ada, NewEvent::new("Weekly", start, 60).at(LINK));
+    world.settle().await;
+    world.advance(TimeDelta::minutes(20));
+    world.sim.move_event(event, world.in_minutes(120));
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    // The event's own turn has yet to come.
+    world.execute("delete from reconcile_queue where kind = 'event'").await;
+    world.sim.disconnect_calendar(ada);
+    world.settle().await;
+    world.sim.create_event(bob, NewEvent::new("Weekly", start, 60).at(LINK));
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1, "{:#?}", world.sim.all_bots());
+    world.finish().await;
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use rollcall::{
-    sim::{Endpoint, NewEvent},
+    sim::{Endpoint, Fault, NewEvent},
     store::queue,
 };
 use tokio::sync::watch;
@@ -35,6 +35,23 @@ async fn a_changed_bot_config_reaches_the_bots_that_are_scheduled() {
     world.restart(&[NEW]).await;
     world.settle().await;
     assert_eq!(world.count_bot_calls(), 0, "the same configuration again changes nothing");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_bot_whose_change_got_no_answer_is_changed_back_by_a_rollback() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+    world.restart(&[NEW]).await;
+    world.settle().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New", "and nobody knows");
+    world.restart(&[OLD]).await;
+    world.settle().await;
+    assert_eq!(world.bot(event).config["bot_name"], "Old");
+    world.advance(TimeDelta::minutes(1));
     world.finish().await;
 }
 
