@@ -55,6 +55,8 @@ const BACKLOG: u32 = 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How often metrics are compacted.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// With so many calendars that wait for their events, listing the whole workspace costs fewer calls than each of them.
+const CATCH_UP_FROM: u32 = 10;
 /// How often an absent database is looked for.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -253,6 +255,7 @@ pub fn reconciler(
         configuration,
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
+        catch_up_from: config.workspace_listing.then_some(CATCH_UP_FROM),
         clock,
     }
 }
@@ -321,7 +324,8 @@ pub async fn try_prepare_database(
     let mut tx = db.begin().await?;
     let standing = configuration::register(&mut tx, &config.policy, would_be_held_back, now).await?;
     budget::provision(&mut tx, config.recall.limits).await?;
-    let sweep = Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica" };
+    let sweep =
+        Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica", events_only: false };
     queue::request(&mut tx, &[sweep], now).await?;
     tx.commit().await?;
     Ok(standing)

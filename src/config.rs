@@ -45,6 +45,8 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// `FULL_SYNC_INTERVAL`.
     pub full_sync_interval: Duration,
+    /// `WORKSPACE_LISTING`: many calendars may be read by one list.
+    pub workspace_listing: bool,
 }
 
 /// The API: where, as whom, and how often.
@@ -112,6 +114,7 @@ impl Config {
             allows_deduplication_change: flag(lookup, "ALLOW_DEDUPLICATION_CHANGE")?,
             sweep_interval: interval(lookup, "SWEEP_INTERVAL", "15m")?,
             full_sync_interval: interval(lookup, "FULL_SYNC_INTERVAL", "6h")?,
+            workspace_listing: workspace_listing(lookup)?,
         })
     }
 }
@@ -297,6 +300,14 @@ fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Dur
         .ok()
         .filter(|interval| (Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)).contains(interval))
         .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration from 1s to 7d, such as 30s, 15m or 1h")))
+}
+
+fn workspace_listing(lookup: Lookup) -> Result<bool, ConfigError> {
+    match lookup("WORKSPACE_LISTING").as_deref() {
+        None | Some("auto") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(wrong("WORKSPACE_LISTING", format!("is `{other}`: use auto or off"))),
+    }
 }
 
 fn flag(lookup: Lookup, variable: &'static str) -> Result<bool, ConfigError> {

@@ -11,7 +11,7 @@
 //! - [`http`]: the receiver: who may send ([`http::signature`]), and a durable yes ([`http::inbox`])
 //! - [`store`]: all SQL; begin with [`store::queue`]
 //! - [`recall`]: the upstream API as it is, and what its failures mean
-//! - [`reconcile`]: the imperative shell: a turn for a calendar, an event, the sweep
+//! - [`reconcile`]: the imperative shell: a turn for a calendar, an event, the sweep, the whole workspace
 //! - [`worker`]: claim → reconcile → settle, retry, put off or park
 //! - [`explain`]: why an event has its bot, or none; [`operator`]: the commands that tell it, and take what people say
 //! - [`app`], [`config`], [`clock`], [`telemetry`]: wiring

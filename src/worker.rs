@@ -175,6 +175,7 @@ impl Worker {
             Key::Calendar(id) => tracing::info_span!("turn", calendar.id = %id),
             Key::Event(id) => tracing::info_span!("turn", event.id = %id),
             Key::Sweep => tracing::info_span!("turn", sweep = true),
+            Key::Workspace => tracing::info_span!("turn", workspace = true),
         };
         let started = Instant::now();
         async {
@@ -203,7 +204,7 @@ impl Worker {
                 let mut db = db.acquire().await?;
                 queue::settle(&mut db, claimed, generation, now).await
             }
-            Ok(Outcome::Continues) => queue::put_off(db, claimed, now, None).await,
+            Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None).await,
             Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
             Err(error) => self.end_failed_turn(claimed, &error, now).await,
         }
@@ -274,7 +275,7 @@ async fn keep_registered(reconciler: Arc<Reconciler>) {
 fn latest_retry(claimed: &Claimed, now: DateTime<Utc>) -> DateTime<Utc> {
     match claimed.key {
         Key::Event(_) => (claimed.deadline - queue::URGENT).max(now + URGENT_PAUSE),
-        Key::Calendar(_) | Key::Sweep => DateTime::<Utc>::MAX_UTC,
+        Key::Calendar(_) | Key::Sweep | Key::Workspace => DateTime::<Utc>::MAX_UTC,
     }
 }
 
@@ -312,7 +313,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 fn outcome_label(result: &Result<Outcome, Error>) -> &'static str {
     match result {
         Ok(Outcome::Settled { .. }) => "settled",
-        Ok(Outcome::Continues) => "continues",
+        Ok(Outcome::GoesOn(_)) => "goes_on",
         Ok(Outcome::ComesBack(_)) => "comes_back",
         Err(Error::NoBudget { .. }) => "no_budget",
         Err(_) => "failed",

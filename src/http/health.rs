@@ -65,7 +65,7 @@ pub(super) async fn metrics(State(receiver): State<Receiver>) -> Response {
 async fn set_gauges(db: &PgPool, now: DateTime<Utc>) -> Result<(), store::Error> {
     let mut db = db.acquire().await?;
     let depths = queue_state::depths(&mut *db, now).await?;
-    for kind in ["calendar", "event", "sweep"] {
+    for kind in ["calendar", "event", "sweep", "workspace"] {
         for state in ["due", "later", "leased", "budget", "parked"] {
             let depth = depths.iter().find(|depth| (depth.kind.as_str(), depth.state.as_str()) == (kind, state));
             let (keys, oldest) = depth.map_or((0, 0.0), |depth| (depth.keys, depth.oldest_secs));

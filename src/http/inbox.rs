@@ -144,7 +144,8 @@ async fn commit_on(connection: &mut PgConnection, deliveries: &[Delivery]) -> Re
         .zip(&causes)
         .filter_map(|(delivery, cause)| {
             let key = Key::Calendar(delivery.calendar_id?);
-            Some(Request { key, since: delivery.last_updated_ts, deadline: delivery.received_at, cause })
+            let (since, deadline) = (delivery.last_updated_ts, delivery.received_at);
+            Some(Request { key, since, deadline, cause, events_only: since.is_some() })
         })
         .collect();
     if let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() {

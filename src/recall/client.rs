@@ -72,6 +72,8 @@ pub struct EventPage {
 pub struct UnreadableEvent {
     /// Its id, or its place in the page where it has none.
     pub event_id: String,
+    /// Its calendar, as far as it names one.
+    pub calendar_id: Option<CalendarId>,
     /// What is wrong with it.
     pub reason: String,
 }
@@ -167,9 +169,19 @@ impl Client {
         let mut url = self.url(&["calendar-events"]);
         url.query_pairs_mut().append_pair("calendar_id", &calendar.to_string());
         if let Some(since) = updated_since {
-            // `append_pair` percent-encodes; a bare `+00:00` would arrive as a space.
-            url.query_pairs_mut().append_pair("updated_at__gte", &since.to_rfc3339_opts(SecondsFormat::Micros, true));
+            append_since(&mut url, since);
         }
+        self.get_event_page(url).await
+    }
+
+    /// The same without a calendar: the first page of the workspace's events that changed at or after `updated_since`. That
+    /// it spans the workspace follows from `calendar_id` being optional, and is said nowhere.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_workspace_events(&self, updated_since: DateTime<Utc>) -> Result<EventPage, Error> {
+        let mut url = self.url(&["calendar-events"]);
+        append_since(&mut url, updated_since);
         self.get_event_page(url).await
     }
 
@@ -230,6 +242,7 @@ impl Client {
                 Ok(event) => page.events.push(event),
                 Err(error) => page.unreadable.push(UnreadableEvent {
                     event_id: wire::read_id(item.get()).unwrap_or_else(|| format!("item {place}")),
+                    calendar_id: wire::read_calendar_id(item.get()),
                     reason: telemetry::problem(&error),
                 }),
             }
@@ -281,6 +294,11 @@ impl Client {
         url.set_path(&path);
         url
     }
+}
+
+/// `append_pair` percent-encodes; a bare `+00:00` would arrive as a space.
+fn append_since(url: &mut Url, since: DateTime<Utc>) {
+    url.query_pairs_mut().append_pair("updated_at__gte", &since.to_rfc3339_opts(SecondsFormat::Micros, true));
 }
 
 fn read<T>(call: &'static str, body: &[u8], read: fn(&str) -> Result<T, serde_json::Error>) -> Result<T, Error> {

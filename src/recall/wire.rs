@@ -140,6 +140,15 @@ pub(super) fn read_id(text: &str) -> Option<String> {
     serde_json::from_str::<Identified>(text).ok().map(|item| item.id.to_string())
 }
 
+/// The calendar of an item that could not be read as an event, as far as it names one.
+pub(super) fn read_calendar_id(text: &str) -> Option<CalendarId> {
+    #[derive(Deserialize)]
+    struct Owned {
+        calendar_id: Uuid,
+    }
+    serde_json::from_str::<Owned>(text).ok().map(|item| CalendarId(item.calendar_id))
+}
+
 /// What has another type than documented tells nothing, and stops nothing.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let text = Option::<Box<RawValue>>::deserialize(deserializer)?;

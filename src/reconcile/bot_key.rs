@@ -79,7 +79,13 @@ impl Reconciler {
                 if !events::mirror(&mut *tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
                     // No list will find it changed again.
                     let (key, deadline) = (Key::Event(event), answer.start_time);
-                    let request = Request { key, since: None, deadline, cause: "a call whose answer was lost" };
+                    let request = Request {
+                        key,
+                        since: None,
+                        deadline,
+                        cause: "a call whose answer was lost",
+                        events_only: false,
+                    };
                     queue::request(&mut tx, &[request], sent_at).await?;
                 }
                 if answer.has_bot(key) {

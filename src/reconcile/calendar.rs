@@ -11,14 +11,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Error, Outcome, Reconciler, lost_place};
+use super::{Error, Outcome, Reconciler, lost_place, page::report_unreadable};
 use crate::{
     domain::{
         budget::CallClass,
         calendar::{CalendarId, CalendarStatus},
         event::{Event, EventId},
     },
-    recall::{EventPage, Failure, PageQuery, UnreadableEvent},
+    recall::{EventPage, Failure, PageQuery},
     store::{
         self, calendars,
         calendars::{EndedRun, PagedRun, SyncState},
@@ -29,7 +29,10 @@ use crate::{
 };
 
 /// How far before the cursor an incremental run begins. `updated_at` may become visible late, or tie.
-const OVERLAP: TimeDelta = TimeDelta::minutes(2);
+pub(super) const OVERLAP: TimeDelta = TimeDelta::minutes(2);
+/// How far behind the latest version of any calendar a calendar may lag that shows none of its own: when a list of it begins,
+/// all that is older is in it. So the cursors of calendars that never change do not stay behind for ever.
+pub(super) const LAG: TimeDelta = TimeDelta::minutes(5);
 /// How far the API's clock may be from ours.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(5);
 /// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
@@ -61,11 +64,14 @@ struct Run {
 
 impl Reconciler {
     pub(super) async fn reconcile_calendar(&self, id: CalendarId, claimed: &Claimed) -> Result<Outcome, Error> {
-        let run = match resume(claimed) {
-            Some(run) => Some(run),
-            None => self.begin_run(id, claimed).await?,
-        };
-        match run {
+        if let Some(run) = resume(claimed) {
+            return self.list_events(id, claimed, run).await;
+        }
+        let before = calendars::sync_state(&self.db, id).await?;
+        if let Some(until) = self.left_to_workspace(claimed, before.as_ref()).await? {
+            return Ok(Outcome::GoesOn(until));
+        }
+        match self.begin_run(id, claimed, before).await? {
             Some(run) => self.list_events(id, claimed, run).await,
             None => Ok(Outcome::Settled { generation: claimed.generation }),
         }
@@ -73,8 +79,12 @@ impl Reconciler {
 
     /// Mirrors the calendar itself. Returns the run that its events need; none if the calendar is gone or not connected. The
     /// run is committed with what made it necessary, so that a wait for budget, or a failure, does not forget that.
-    async fn begin_run(&self, id: CalendarId, claimed: &Claimed) -> Result<Option<Run>, Error> {
-        let before = calendars::sync_state(&self.db, id).await?;
+    async fn begin_run(
+        &self,
+        id: CalendarId,
+        claimed: &Claimed,
+        before: Option<SyncState>,
+    ) -> Result<Option<Run>, Error> {
         let sent_at = self.clock.now();
         let calendar = match self.call(CallClass::Read, self.api.retrieve_calendar(id)).await {
             Ok(calendar) => calendar,
@@ -95,6 +105,7 @@ impl Reconciler {
             before.email != calendar.email || metadata(&before.metadata) != metadata(&calendar.metadata)
         });
         let paged_before = before.as_ref().and_then(|before| before.paged);
+        let reached = before.as_ref().and_then(|before| before.reached);
         let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_another);
         let run = Run {
             from: list_from(cursor, claimed.since),
@@ -105,7 +116,7 @@ impl Reconciler {
             pages: 0,
             events: 0,
             changed: 0,
-            seen_until: None,
+            seen_until: reached.map(|reached| reached - LAG),
             paged_before,
             has_slipped: false,
         };
@@ -137,7 +148,8 @@ impl Reconciler {
             match self.mirror_page(id, claimed, &mut run, &answer, sent_at).await {
                 Err(Error::Store(store::Error::Refused(error))) => {
                     tracing::warn!(error = %error, "a page cannot be stored as a whole; storing its events one by one");
-                    self.mirror_page_singly(id, claimed, &mut run, answer, sent_at).await?;
+                    let kept = self.keep_storable(answer, sent_at).await?;
+                    self.mirror_page(id, claimed, &mut run, &kept, sent_at).await?;
                 }
                 result => result?,
             }
@@ -146,7 +158,7 @@ impl Reconciler {
                 return Ok(Outcome::Settled { generation: run.generation });
             }
         }
-        Ok(Outcome::Continues)
+        Ok(Outcome::GoesOn(self.clock.now()))
     }
 
     /// One transaction: the page's events, the requests that follow from them, and how far the run has come.
@@ -158,76 +170,30 @@ impl Reconciler {
         page: &EventPage,
         sent_at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let written = events::mirror(&mut *tx, &page.events, sent_at).await?;
-        let ids: Vec<EventId> = page.events.iter().map(|event| event.id).collect();
-        events::clear_unreadable(&mut tx, id, &ids).await?;
-        for UnreadableEvent { event_id, reason } in &page.unreadable {
-            events::record_unreadable(&mut *tx, id, event_id, reason, now).await?;
-        }
-        let requests: Vec<Request> = page
-            .events
-            .iter()
-            .filter(|event| {
-                let is_news = written.contains(&event.id) || run.cursor_before.is_none();
-                is_news && may_need_care(event, now)
-            })
-            .map(|event| {
-                let (key, cause) = (Key::Event(event.id), claimed.cause.as_str());
-                Request { key, since: None, deadline: event.start_time, cause }
-            })
-            .collect();
-        queue::request(&mut tx, &requests, now).await?;
+        let is_all_news = run.cursor_before.is_none();
+        let cause = |_: &Event, is_written| (is_written || is_all_news).then_some(claimed.cause.as_str());
+        let written = self.mirror_events(&mut tx, page, sent_at, Some(id), cause).await?;
         run.changed += written.len();
         run.count_drift(page, &written);
         if run.next.is_some() {
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(run)).await?;
         } else {
-            let is_full = run.from.is_none();
-            if is_full {
+            let now = self.clock.now();
+            if run.from.is_none() {
                 events::clear_unreadable_before(&mut *tx, id, run.started_at).await?;
             }
             calendars::advance_cursor(&mut *tx, id, &run.ended(now), &claimed.cause).await?;
             if let Some(since) = run.slipped_since() {
                 tracing::info!("events changed while an earlier list was read page by page; it is read again");
-                let cause = "a list that changed while it was read";
-                let again = Request { key: Key::Calendar(id), since: Some(since), deadline: now, cause };
+                let (key, cause) = (Key::Calendar(id), "a list that changed while it was read");
+                let again = Request { key, since: Some(since), deadline: now, cause, events_only: true };
                 queue::request(&mut tx, &[again], now).await?;
             }
         }
         tx.commit().await?;
-        for UnreadableEvent { event_id, reason } in &page.unreadable {
-            metrics::counter!(telemetry::UNREADABLE_EVENTS).increment(1);
-            tracing::warn!(event.id = event_id, reason, "event cannot be read");
-        }
+        report_unreadable(page);
         Ok(())
-    }
-
-    /// The same, event by event, so that one which the database refuses does not hide its neighbours (P9).
-    async fn mirror_page_singly(
-        &self,
-        id: CalendarId,
-        claimed: &Claimed,
-        run: &mut Run,
-        page: EventPage,
-        sent_at: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let mut kept = EventPage { events: vec![], unreadable: page.unreadable, next: page.next };
-        for event in page.events {
-            // Tried by itself, and rolled back: what is kept is committed below with the run's progress.
-            let mut tx = self.db.begin().await?;
-            match events::mirror(&mut *tx, std::slice::from_ref(&event), sent_at).await {
-                Ok(_) => kept.events.push(event),
-                Err(store::Error::Refused(error)) => kept.unreadable.push(UnreadableEvent {
-                    event_id: event.id.to_string(),
-                    reason: format!("cannot be stored: {error}"),
-                }),
-                Err(error) => return Err(error.into()),
-            }
-            tx.rollback().await?;
-        }
-        self.mirror_page(id, claimed, run, &kept, sent_at).await
     }
 }
 
@@ -306,9 +272,4 @@ fn was_disconnected_since(before: Option<&SyncState>, disconnected_at: Option<Da
     let Some(before) = before else { return false };
     let was_disconnected = before.status != Some(CalendarStatus::Connected);
     was_disconnected || matches!((before.full_synced_at, disconnected_at), (Some(read), Some(cut)) if cut > read)
-}
-
-/// What is over needs no turn, unless a bot waits for it all the same.
-fn may_need_care(event: &Event, now: DateTime<Utc>) -> bool {
-    event.ends_at() > now || event.bots.iter().any(|bot| bot.is_future(now))
 }

@@ -6,9 +6,11 @@
 
 mod bot_key;
 mod calendar;
+mod catch_up;
 pub mod configuration;
 mod event;
 pub mod health;
+mod page;
 pub mod preview;
 mod sweep;
 
@@ -65,6 +67,8 @@ pub struct Reconciler {
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.
     pub full_sync_interval: Duration,
+    /// With so many calendars that wait for their events the whole workspace is listed; `None`: never.
+    pub catch_up_from: Option<u32>,
     /// The time.
     pub clock: Clock,
 }
@@ -77,8 +81,8 @@ pub enum Outcome {
         /// The generation that was answered: an older one than was claimed, if a run went on that began before.
         generation: i64,
     },
-    /// A long run has got on, and goes on in another turn.
-    Continues,
+    /// Not all is done; another turn goes on at this time.
+    GoesOn(DateTime<Utc>),
     /// All is done, and the key is looked at again at this time.
     ComesBack(DateTime<Utc>),
 }
@@ -187,6 +191,7 @@ impl Reconciler {
             Key::Calendar(id) => self.reconcile_calendar(id, claimed).await,
             Key::Event(id) => self.reconcile_event(id, claimed).await,
             Key::Sweep => self.sweep(claimed).await,
+            Key::Workspace => self.catch_up(claimed).await,
         }
     }
 

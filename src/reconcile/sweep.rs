@@ -14,7 +14,7 @@ use crate::{
     store::{
         bot_keys, calendars, decisions,
         queue::{self, Claimed, Key, Request},
-        requests,
+        requests, workspace_listing,
     },
     telemetry,
 };
@@ -56,7 +56,13 @@ impl Reconciler {
             let mut tx = self.db.begin().await?;
             let changed = calendars::find_changed(&mut *tx, &answer.calendars).await?;
             progress.changed += changed.len();
-            let request = |id| Request { key: Key::Calendar(id), since: None, deadline: now, cause: requests::SWEEP };
+            let request = |id| Request {
+                key: Key::Calendar(id),
+                since: None,
+                deadline: now,
+                cause: requests::SWEEP,
+                events_only: false,
+            };
             let requests: Vec<Request> = changed.into_iter().map(request).collect();
             queue::request(&mut tx, &requests, now).await?;
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(progress)).await?;
@@ -79,6 +85,9 @@ impl Reconciler {
             requests::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
         let undecided = requests::request_undecided(&mut db, self.configuration.generation(), now).await?;
         let woken = requests::wake_parked(&mut *db, now).await?;
+        if self.catch_up_from.is_some() && workspace_listing::load(&mut *db).await?.read_again_since.is_some() {
+            self.request_workspace(&mut db, now).await?;
+        }
         decisions::forget_left_behind(&mut *db, now - LONGEST_MEETING).await?;
         bot_keys::forget_open(&mut *db, now - LONGEST_MEETING).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);

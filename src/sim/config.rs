@@ -108,6 +108,20 @@ pub enum ErrorShape {
     FieldMap,
 }
 
+/// What List Calendar Events shows without `calendar_id`. The parameter is optional \[C\], so all \[I\].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkspaceLists {
+    /// The events of all calendars.
+    Span,
+    /// None.
+    Empty,
+    /// Those of the oldest calendar.
+    OneCalendar,
+    /// 400: the parameter is required.
+    Refused,
+}
+
 /// Behaviour that can be changed at any time, by [`knobs`](super::Recall::knobs) or `PATCH /sim/knobs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -118,6 +132,8 @@ pub struct Knobs {
     pub page_size: usize,
     /// Lists run from the latest start. The order is \[U\].
     pub descending: bool,
+    /// What lists of events show that name no calendar. \[I\]
+    pub workspace_lists: WorkspaceLists,
     /// Paths without their last slash are 404. Tolerance is \[U\].
     pub strict_trailing_slash: bool,
     /// A body that holds a `localhost` URL gets 403 `request_blocked` \[C\]. Off, as a simulator's own webhooks are on loopback.
@@ -175,6 +191,7 @@ impl Default for Knobs {
             down: false,
             page_size: 100,
             descending: false,
+            workspace_lists: WorkspaceLists::Span,
             strict_trailing_slash: false,
             block_localhost: false,
             error_shape: None,

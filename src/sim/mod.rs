@@ -60,7 +60,7 @@ pub use calls::Call;
 pub use clock::SimClock;
 pub use config::{
     CallRates, DEFAULT_API_KEY, DEFAULT_SECRET, Delivery, ErrorShape, HeaderFamily, Knobs, Limits, SimConfig,
-    WebhookEndpoint, WebhookRates,
+    WebhookEndpoint, WebhookRates, WorkspaceLists,
 };
 pub use faults::{Endpoint, Fault};
 pub use life::{Happening, Life};

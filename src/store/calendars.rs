@@ -28,6 +28,15 @@ pub struct SyncState {
     pub full_synced_at: Option<DateTime<Utc>>,
     /// The last run, if it took several pages.
     pub paged: Option<PagedRun>,
+    /// How far any calendar has been read.
+    pub reached: Option<DateTime<Utc>>,
+}
+
+impl SyncState {
+    /// Whether Recall can read the calendar, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.status == Some(CalendarStatus::Connected)
+    }
 }
 
 /// A run that took several pages, between which the list may have changed.
@@ -61,7 +70,7 @@ pub struct EndedRun {
 pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<SyncState>, Error> {
     let row = sqlx::query!(
         r#"select status, email, metadata as "metadata: Json<Box<RawValue>>", gone_at, cursor, synced_at, full_synced_at,
-             paged_since, paged_until
+             paged_since, paged_until, (select max(cursor) from calendars) as reached
          from calendars
          where id = $1"#,
         id.0,
@@ -78,6 +87,7 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
             (Some(since), Some(from), Some(until)) => Some(PagedRun { since, from, until }),
             _ => None,
         },
+        reached: row.reached,
     }))
 }
 
@@ -183,20 +193,30 @@ pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: D
     Ok(mirrored.rows_affected() == 1)
 }
 
-/// Of the calendars in a list, those that are not mirrored, are mirrored as gone, or had another status.
+/// Of the calendars in a list, those that are not mirrored, are mirrored as gone, or are another than is mirrored in what
+/// matters for bots.
 ///
 /// # Errors
 /// The database's.
 pub async fn find_changed(db: impl PgExecutor<'_>, listed: &[Calendar]) -> Result<Vec<CalendarId>, Error> {
     let ids: Vec<Uuid> = listed.iter().map(|calendar| calendar.id.0).collect();
     let statuses: Vec<&str> = listed.iter().map(|calendar| calendar.status.as_str()).collect();
+    let emails: Vec<Option<&str>> = listed.iter().map(|calendar| calendar.email.as_deref()).collect();
+    let metadata: Vec<Option<&str>> =
+        listed.iter().map(|calendar| calendar.metadata.as_ref().map(|metadata| metadata.get())).collect();
+    let disconnections: Vec<Option<DateTime<Utc>>> = listed.iter().map(|calendar| calendar.disconnected_at).collect();
     let changed = sqlx::query_scalar!(
         r#"select listed.id as "id!"
-         from unnest($1::uuid[], $2::text[]) as listed (id, status)
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+             as listed (id, status, email, metadata, disconnected_at)
          left join calendars on calendars.id = listed.id and calendars.gone_at is null
-         where calendars.status is distinct from listed.status"#,
+         where (calendars.status, calendars.email, calendars.metadata::text, calendars.disconnected_at)
+             is distinct from (listed.status, listed.email, listed.metadata, listed.disconnected_at)"#,
         &ids,
         &statuses as &[&str],
+        &emails as &[Option<&str>],
+        &metadata as &[Option<&str>],
+        &disconnections as &[Option<DateTime<Utc>>],
     )
     .fetch_all(db)
     .await?;

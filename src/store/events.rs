@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, PgExecutor, types::Json};
+use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::Error;
@@ -271,11 +271,17 @@ pub async fn list_unreadable(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<
 ///
 /// # Errors
 /// The database's.
-pub async fn clear_unreadable(db: &mut PgConnection, calendar: CalendarId, read: &[EventId]) -> Result<(), Error> {
-    let ids: Vec<String> = read.iter().map(ToString::to_string).collect();
-    sqlx::query!("delete from unreadable_events where calendar_id = $1 and event_id = any ($2)", calendar.0, &ids)
-        .execute(db)
-        .await?;
+pub async fn clear_unreadable(db: impl PgExecutor<'_>, read: &[(CalendarId, EventId)]) -> Result<(), Error> {
+    let calendars: Vec<Uuid> = read.iter().map(|(calendar, _)| calendar.0).collect();
+    let events: Vec<String> = read.iter().map(|(_, event)| event.to_string()).collect();
+    sqlx::query!(
+        "delete from unreadable_events using unnest($1::uuid[], $2::text[]) as read (calendar_id, event_id)
+         where unreadable_events.calendar_id = read.calendar_id and unreadable_events.event_id = read.event_id",
+        &calendars,
+        &events,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

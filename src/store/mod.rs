@@ -13,6 +13,7 @@ pub mod queue_state;
 pub mod requests;
 pub mod scratch;
 pub mod settings;
+pub mod workspace_listing;
 
 use std::{str::FromStr, time::Duration};
 

@@ -33,6 +33,8 @@ pub enum Key {
     Event(EventId),
     /// All calendars of the workspace.
     Sweep,
+    /// The events of all calendars.
+    Workspace,
 }
 
 impl Key {
@@ -42,15 +44,16 @@ impl Key {
             Self::Calendar(_) => "calendar",
             Self::Event(_) => "event",
             Self::Sweep => "sweep",
+            Self::Workspace => "workspace",
         }
     }
 
-    /// Its id; nil for the sweep.
+    /// Its id; nil for those of which there is one.
     pub fn id(self) -> Uuid {
         match self {
             Self::Calendar(id) => id.0,
             Self::Event(id) => id.0,
-            Self::Sweep => Uuid::nil(),
+            Self::Sweep | Self::Workspace => Uuid::nil(),
         }
     }
 
@@ -58,7 +61,8 @@ impl Key {
         match kind {
             "calendar" => Self::Calendar(CalendarId(id)),
             "event" => Self::Event(EventId(id)),
-            // The table's check constraint admits no fourth kind.
+            "workspace" => Self::Workspace,
+            // The table's check constraint admits no fifth kind.
             _ => Self::Sweep,
         }
     }
@@ -75,6 +79,8 @@ pub struct Request<'a> {
     pub deadline: DateTime<Utc>,
     /// What led to it, such as `delivery msg_…`, for whoever asks why a bot was scheduled.
     pub cause: &'a str,
+    /// Calendars: their events are to be looked at, and nothing hints that they changed themselves.
+    pub events_only: bool,
 }
 
 /// A key that this turn, and no other, looks at.
@@ -96,6 +102,8 @@ pub struct Claimed {
     pub progress: Option<serde_json::Value>,
     /// What led to the latest request.
     pub cause: String,
+    /// All requests were for the calendar's events.
+    pub events_only: bool,
 }
 
 /// Requests keys, all due at once; wakes parked ones and whoever waits for work.
@@ -111,12 +119,13 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
     let since: Vec<Option<DateTime<Utc>>> = requests.iter().map(|request| request.since).collect();
     let deadlines: Vec<DateTime<Utc>> = requests.iter().map(|request| request.deadline).collect();
     let causes: Vec<&str> = requests.iter().map(|request| request.cause).collect();
+    let events_only: Vec<bool> = requests.iter().map(|request| request.events_only).collect();
     sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause)
+        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
          -- One row per key, in one order: a row cannot be hit twice, and concurrent requests cannot deadlock.
-         select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause)
-         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[])
-             as wish (kind, key, since, deadline, cause)
+         select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause), bool_and(events_only)
+         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[], $7::boolean[])
+             as wish (kind, key, since, deadline, cause, events_only)
          group by kind, key
          order by kind, key
          on conflict (kind, key) do update set
@@ -127,13 +136,15 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
                              else least(queue.deadline, excluded.deadline) end,
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
              due_at = least(queue.due_at, excluded.due_at),
-             cause = excluded.cause",
+             cause = excluded.cause,
+             events_only = queue.events_only and excluded.events_only",
         &kinds as &[&str],
         &ids,
         &since as &[Option<DateTime<Utc>>],
         &deadlines,
         now,
         &causes as &[&str],
+        &events_only,
     )
     .execute(&mut *db)
     .await?;
@@ -212,7 +223,7 @@ pub async fn claim(
          where queue.kind = picked.kind and queue.key = picked.key
          returning queue.kind, queue.key, queue.generation, queue.claimed_since, queue.attempt,
              queue.lease_token as "token!", queue.progress as "progress: Json<serde_json::Value>",
-             queue.deadline, queue.cause"#,
+             queue.deadline, queue.cause, queue.events_only"#,
         now,
         limit(wanted.keys),
         now + lease,
@@ -233,6 +244,7 @@ pub async fn claim(
             token: row.token,
             progress: row.progress.map(|Json(progress)| progress),
             cause: row.cause,
+            events_only: row.events_only,
         })
         .collect();
     claimed.sort_by_key(|claimed| {

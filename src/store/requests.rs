@@ -88,7 +88,7 @@ pub async fn hand_over(
     .await?;
     let Some(successor) = successor else { return Ok(()) };
     let (key, cause) = (Key::Event(EventId(successor.id)), format!("event {from}, which shared its bot"));
-    let request = Request { key, since: None, deadline: successor.start_time, cause: &cause };
+    let request = Request { key, since: None, deadline: successor.start_time, cause: &cause, events_only: false };
     queue::request(db, &[request], now).await
 }
 
@@ -129,14 +129,17 @@ pub async fn request_calendars(
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
     let requested = sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause)
-         select 'calendar', id,
-             case when full_synced_at is null
-                    or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
-                  then 'epoch'::timestamptz end,
-             $3::timestamptz, $4::timestamptz, $4::timestamptz, $5
-         from calendars
-         where status = 'connected' and gone_at is null
+        "with connected as (
+             select id, full_synced_at is null
+                 or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
+                 as is_stale
+             from calendars
+             where status = 'connected' and gone_at is null
+         )
+         insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
+         select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
+             $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, not is_stale
+         from connected
          order by id
          on conflict (kind, key) do update set
              generation = nextval('reconcile_generation'),
@@ -144,7 +147,8 @@ pub async fn request_calendars(
              deadline = least(queue.deadline, excluded.deadline),
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
              due_at = least(queue.due_at, excluded.due_at),
-             cause = excluded.cause",
+             cause = excluded.cause,
+             events_only = queue.events_only and excluded.events_only",
         full_before,
         spread.as_secs_f64(),
         deadline,

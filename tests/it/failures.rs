@@ -416,8 +416,13 @@ async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
     let running = tokio::spawn(async move { worker.run(stopped).await });
     world.until(|| world.sim.hanging() == 3).await;
 
-    let request =
-        Request { key: Key::Event(EventId(event)), since: None, deadline: world.in_minutes(60), cause: "a test" };
+    let request = Request {
+        key: Key::Event(EventId(event)),
+        since: None,
+        deadline: world.in_minutes(60),
+        cause: "a test",
+        events_only: false,
+    };
     queue::request(&mut world.db.acquire().await.unwrap(), &[request], world.now()).await.unwrap();
     world.until(|| !world.sim.live_bots().is_empty()).await;
     assert_eq!(world.sim.hanging(), 3);

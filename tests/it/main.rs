@@ -12,6 +12,7 @@ mod bad_data;
 mod bots;
 mod budget;
 mod calendars;
+mod catch_up;
 mod configurations;
 mod demo;
 mod documents;

@@ -31,9 +31,13 @@ impl Queue {
     async fn request(&self, key: Key, since: Option<&str>) {
         let mut db = self.0.db.acquire().await.unwrap();
         let since = since.map(|since| since.parse().unwrap());
-        queue::request(&mut db, &[Request { key, since, deadline: self.0.now(), cause: "a test" }], self.0.now())
-            .await
-            .unwrap();
+        queue::request(
+            &mut db,
+            &[Request { key, since, deadline: self.0.now(), cause: "a test", events_only: false }],
+            self.0.now(),
+        )
+        .await
+        .unwrap();
     }
 
     async fn claim(&self) -> Option<Claimed> {
@@ -204,6 +208,7 @@ async fn wishes_of_one_commit_for_one_key_are_one_request_with_the_least_hint() 
         since: since.map(time),
         deadline: queue.0.in_minutes(minutes),
         cause: "a test",
+        events_only: false,
     };
     let wishes = [wish(Some("2026-01-20T08:00:00Z"), 3), wish(Some("2026-01-20T07:00:00Z"), 1), wish(None, 2)];
     queue::request(&mut queue.0.db.acquire().await.unwrap(), &wishes, queue.0.now()).await.unwrap();
@@ -221,7 +226,13 @@ async fn the_deadline_of_an_event_follows_its_start_and_that_of_a_calendar_only_
     let event = Key::Event(EventId(Uuid::new_v4()));
     for (key, expected) in [(event, [60, 30, 90]), (calendar(), [60, 30, 30])] {
         for (minutes, expected) in [60, 30, 90].into_iter().zip(expected) {
-            let wish = Request { key, since: None, deadline: queue.0.in_minutes(minutes), cause: "a test" };
+            let wish = Request {
+                key,
+                since: None,
+                deadline: queue.0.in_minutes(minutes),
+                cause: "a test",
+                events_only: false,
+            };
             queue::request(&mut queue.0.db.acquire().await.unwrap(), &[wish], queue.0.now()).await.unwrap();
             let deadline =
                 format!("select to_json(deadline)#>>'{{}}' from reconcile_queue where kind = '{}'", key.kind());
@@ -352,9 +363,13 @@ async fn a_commit_that_makes_keys_due_is_told() {
     listener.listen(queue::CHANNEL).await.unwrap();
     let mut tx = queue.0.db.begin().await.unwrap();
     let key = calendar();
-    queue::request(&mut tx, &[Request { key, since: None, deadline: queue.0.now(), cause: "a test" }], queue.0.now())
-        .await
-        .unwrap();
+    queue::request(
+        &mut tx,
+        &[Request { key, since: None, deadline: queue.0.now(), cause: "a test", events_only: false }],
+        queue.0.now(),
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), listener.recv()).await.expect("nobody was told").unwrap();
     drop(listener);
@@ -418,7 +433,13 @@ async fn a_meeting_about_to_begin_goes_before_all_that_waits() {
     let queue = Queue::new().await;
     let event = || Key::Event(EventId(Uuid::new_v4()));
     let [in_9, in_10, in_11, listed] = [event(), event(), event(), calendar()];
-    let wish = |key, minutes| Request { key, since: None, deadline: queue.0.in_minutes(minutes), cause: "a test" };
+    let wish = |key, minutes| Request {
+        key,
+        since: None,
+        deadline: queue.0.in_minutes(minutes),
+        cause: "a test",
+        events_only: false,
+    };
     let wishes = [wish(in_10, 10), wish(listed, -60), wish(in_11, 11), wish(in_9, 9)];
     queue::request(&mut queue.0.db.acquire().await.unwrap(), &wishes, queue.0.now()).await.unwrap();
     let all = queue::claim(&queue.0.db, any(10), queue.0.now(), LEASE).await.unwrap();

@@ -185,7 +185,7 @@ impl World {
     /// Requests the sweep, as the timer does.
     pub async fn request_sweep(&self) {
         let mut db = self.db.acquire().await.unwrap();
-        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now(), cause: "a test" };
+        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now(), cause: "a test", events_only: false };
         queue::request(&mut db, &[sweep], self.now()).await.unwrap();
     }
 
@@ -193,7 +193,13 @@ impl World {
     pub async fn request_full_sync(&self, calendar: Uuid) {
         let mut db = self.db.acquire().await.unwrap();
         let key = Key::Calendar(CalendarId(calendar));
-        let full = Request { key, since: Some(DateTime::UNIX_EPOCH), deadline: self.now(), cause: "a test" };
+        let full = Request {
+            key,
+            since: Some(DateTime::UNIX_EPOCH),
+            deadline: self.now(),
+            cause: "a test",
+            events_only: false,
+        };
         queue::request(&mut db, &[full], self.now()).await.unwrap();
     }
 

@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::Received;
 use super::answer::Answer;
 use super::lists::{self, Cutting, Query};
+use crate::sim::config::WorkspaceLists;
 use crate::sim::faults::Fault;
-use crate::sim::model::{EventFilter, Refusal};
+use crate::sim::model::{CalendarFilter, EventFilter, Refusal};
 use crate::sim::shared::World;
 
 /// The documented length of a deduplication key.
@@ -17,12 +18,23 @@ const KEY_LIMIT: usize = 2000;
 const BOT_NAME_LIMIT: usize = 100;
 
 pub(super) fn list(world: &World, received: &Received, fault: Option<&Fault>) -> Answer {
-    let filter = match read_filter(&Query::of(received)) {
+    let mut filter = match read_filter(&Query::of(received)) {
         Ok(filter) => filter,
         Err(refusal) => return refusal,
     };
-    let rows = world.workspace.list_events(&filter);
     let knobs = &world.workspace.knobs;
+    if filter.calendar_id.is_none() {
+        match knobs.workspace_lists {
+            WorkspaceLists::Span => {}
+            WorkspaceLists::Empty => filter.calendar_id = Some(Uuid::nil()),
+            WorkspaceLists::OneCalendar => {
+                let oldest = world.workspace.list_calendars(&CalendarFilter::default()).into_iter().next();
+                filter.calendar_id = Some(oldest.map_or(Uuid::nil(), |calendar| calendar.id));
+            }
+            WorkspaceLists::Refused => return Answer::field("calendar_id", "This field is required."),
+        }
+    }
+    let rows = world.workspace.list_events(&filter);
     let cutting = Cutting { received, page_size: knobs.page_size, descending: knobs.descending, fault };
     let is_stale = fault == Some(&Fault::Stale);
     lists::page(rows, &cutting, |id| world.workspace.event_text(id, is_stale))

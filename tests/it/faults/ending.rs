@@ -47,8 +47,14 @@ impl Fleet {
             self.settle(Queue::IsParked).await;
         }
         // What was refused for a reason that has passed, such as a calendar that was cut off, leaves with the next sweep.
-        self.request(&[Request { key: Key::Sweep, since: None, deadline: Clock::system().now(), cause: "a test" }])
-            .await;
+        self.request(&[Request {
+            key: Key::Sweep,
+            since: None,
+            deadline: Clock::system().now(),
+            cause: "a test",
+            events_only: false,
+        }])
+        .await;
         self.settle(Queue::IsEmpty).await;
         let seen = self.recall.seen().await;
         if let Err(violation) = check_bots(&seen, &policy, &nobody) {
@@ -74,7 +80,8 @@ impl Fleet {
         let connected = sqlx::query_scalar("select id from calendars where status = 'connected' and gone_at is null");
         let ids: Vec<Uuid> = connected.fetch_all(&self.db).await.unwrap();
         let (since, deadline) = (Some(DateTime::UNIX_EPOCH), Clock::system().now());
-        let full = |id| Request { key: Key::Calendar(CalendarId(id)), since, deadline, cause: "a test" };
+        let full =
+            |id| Request { key: Key::Calendar(CalendarId(id)), since, deadline, cause: "a test", events_only: false };
         self.request(&ids.into_iter().map(full).collect::<Vec<_>>()).await;
     }
 

@@ -96,6 +96,7 @@ async fn request_full_syncs(stage: &Stage<'_>) {
         since: Some(DateTime::UNIX_EPOCH),
         deadline: now,
         cause: "a test",
+        events_only: false,
     };
     queue::request(&mut db, &ids.into_iter().map(full).collect::<Vec<_>>(), now).await.unwrap();
 }

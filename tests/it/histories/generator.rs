@@ -1,7 +1,9 @@
 //! Histories from seeds. Few calendars, few links and round times make collisions likely; weights keep a history from being
 //! all trouble, in which nothing is ever scheduled that could be lost.
 
+use WorkspaceLists::{Empty, OneCalendar, Refused};
 use fastrand::Rng;
+use rollcall::sim::WorkspaceLists;
 
 use super::operation::{Call, Forgery, Knob, Oddity, Operation, Setting, Trouble};
 
@@ -64,6 +66,7 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
         Knob::ConnectDelaySecs(90),
         Knob::RevocationLagSecs(3600),
         Knob::PoolEmptyPercent(30),
+        Knob::WorkspaceLists(*rng.choice(&[Empty, OneCalendar, Refused]).unwrap()),
     ];
     let mut history = vec![Operation::Turn(Knob::PageSize(*rng.choice(&[2, 3, 5, 100]).unwrap_or(&100)))];
     history.extend(knobs.into_iter().filter(|_| rng.u8(..4) == 0).map(Operation::Turn));

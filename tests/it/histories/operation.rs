@@ -5,7 +5,7 @@
 //! list with some operations left out still means something. An operation that finds nothing to act on does nothing.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rollcall::sim::{Endpoint, Fault, Knobs};
+use rollcall::sim::{Endpoint, Fault, Knobs, WorkspaceLists};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -234,6 +234,8 @@ pub enum Knob {
     ConnectDelaySecs(i64),
     RevocationLagSecs(i64),
     PoolEmptyPercent(u8),
+    /// What a list shows that names no calendar.
+    WorkspaceLists(WorkspaceLists),
 }
 
 impl Knob {
@@ -252,6 +254,7 @@ impl Knob {
             Self::ConnectDelaySecs(secs) => knobs.connect_delay_secs = secs,
             Self::RevocationLagSecs(secs) => knobs.revocation_lag_secs = secs,
             Self::PoolEmptyPercent(percent) => knobs.pool_empty = f64::from(percent) / 100.0,
+            Self::WorkspaceLists(lists) => knobs.workspace_lists = lists,
         }
     }
 }

@@ -198,7 +198,7 @@ impl Stage<'_> {
     /// Requests the sweep, as the timer does.
     pub async fn request_sweep(&self) {
         let mut db = self.site.db.acquire().await.unwrap();
-        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now(), cause: "a test" };
+        let sweep = Request { key: Key::Sweep, since: None, deadline: self.now(), cause: "a test", events_only: false };
         queue::request(&mut db, &[sweep], self.now()).await.unwrap();
     }
 }

@@ -80,7 +80,7 @@ impl Site {
         self.proxy.open();
         self.logs.0.lock().unwrap().clear();
         let tables = "deliveries, reconcile_queue, calendars, events, unreadable_events, configurations, decisions, \
-                      api_slots, api_pauses, bot_keys, bots_left_behind, settings, decision_history";
+                      api_slots, api_pauses, bot_keys, bots_left_behind, settings, decision_history, workspace_listing";
         // What was cut off in the history before may hold a lock until the server has noticed.
         let truncate = format!("truncate {tables} restart identity");
         while let Err(error) = self.db.execute(sqlx::AssertSqlSafe(truncate.clone())).await {
@@ -171,7 +171,9 @@ impl<'a> Stage<'a> {
             let db = self.site.pools[number].clone();
             let Some(standing) = self.prepare_database(&db, &config).await else { continue };
             let (api, health) = (self.client.clone(), ApiHealth::default());
-            let reconciler = app::reconciler(config, db, api, health, standing, self.clock.clone());
+            let mut reconciler = app::reconciler(config, db, api, health, standing, self.clock.clone());
+            // Histories have few calendars.
+            reconciler.catch_up_from = Some(2);
             self.replicas[number].worker = Some(Worker::new(reconciler, 1));
         }
     }

@@ -1,0 +1,303 @@
+//! Catching up by workspace: one list for many calendars, relied upon only after a test, and never at the price of a change.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rollcall::sim::{Endpoint, Fault, NewCalendar, NewEvent, WorkspaceLists};
+use uuid::Uuid;
+
+use crate::world::World;
+
+const CALENDARS: usize = 20;
+
+/// A workspace in which each calendar has a meeting with a bot, and its events.
+async fn workspace(vars: &[(&'static str, &str)]) -> (World, Vec<Uuid>) {
+    let world = World::with(vars).await;
+    let mut events = vec![];
+    for n in 0..CALENDARS {
+        let calendar = world.sim.connect_calendar(NewCalendar::google(&format!("person{n}@acme.test")));
+        let meeting = NewEvent::new("Weekly", world.in_minutes(300), 30).at(&format!("https://acme.zoom.us/j/{n}"));
+        events.push(world.sim.create_event(calendar, meeting));
+        // No two of them change at once.
+        world.advance(TimeDelta::seconds(1));
+    }
+    world.settle().await;
+    world.advance(TimeDelta::minutes(10));
+    world.settle().await;
+    world.sim.clear_calls();
+    (world, events)
+}
+
+/// Has the workspace's lists tested and trusted.
+async fn trusted_workspace() -> (World, Vec<Uuid>) {
+    let (world, events) = workspace(&[]).await;
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_eq!(verdict(&world).await, "true");
+    world.advance(TimeDelta::minutes(10));
+    settle(&world).await;
+    world.sim.clear_calls();
+    (world, events)
+}
+
+fn move_all(world: &World, events: &[Uuid], minutes: i64) {
+    events.iter().for_each(|event| world.sim.move_event(*event, world.in_minutes(minutes)));
+}
+
+/// Lets what waits for a list of the workspace wait for it.
+async fn settle(world: &World) {
+    for _ in 0..3 {
+        world.settle().await;
+        world.advance(TimeDelta::seconds(20));
+    }
+    world.settle().await;
+}
+
+async fn verdict(world: &World) -> String {
+    world.query("select spans from workspace_listing").await
+}
+
+/// How many lists of events there were: of the workspace, and of single calendars.
+fn count_lists(world: &World) -> (usize, usize) {
+    let calls = world.sim.calls();
+    let lists = calls.iter().filter(|call| call.endpoint == Endpoint::ListEvents);
+    let (single, workspace): (Vec<_>, Vec<_>) = lists.partition(|call| call.query.contains("calendar_id"));
+    (workspace.len(), single.len())
+}
+
+/// That the bots have followed their meetings to this start.
+#[track_caller]
+fn assert_bots_at(world: &World, events: &[Uuid], start: DateTime<Utc>) {
+    for event in events {
+        assert_eq!(world.bot(*event).join_at, start);
+    }
+}
+
+#[tokio::test]
+async fn calendars_that_changed_together_are_read_by_one_list() {
+    let (world, events) = workspace(&[]).await;
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
+    assert_eq!(count_lists(&world), (1, 3), "a test, and the list");
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0);
+
+    world.sim.clear_calls();
+    world.advance(TimeDelta::minutes(5));
+    let start = world.in_minutes(302);
+    move_all(&world, &events, 302);
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
+    assert_eq!(count_lists(&world), (1, 0), "it is known by now");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_sweep_reads_all_calendars_by_one_list_and_no_more_than_is_new() {
+    let (world, events) = trusted_workspace().await;
+    let start = world.in_minutes(303);
+    move_all(&world, &events[..5], 303);
+    world.sim.lose_pending_webhooks();
+    world.advance(TimeDelta::minutes(17));
+    let before = world.now();
+    settle(&world).await;
+    assert_bots_at(&world, &events[..5], start);
+    assert_eq!(count_lists(&world), (1, 0));
+    world.advance(TimeDelta::minutes(17));
+    world.sim.clear_calls();
+    settle(&world).await;
+    let calls = world.sim.calls();
+    let list = calls.iter().find(|call| call.endpoint == Endpoint::ListEvents).unwrap();
+    let since = list.query.split_once("updated_at__gte=").unwrap().1.replace("%3A", ":");
+    assert!(since.parse::<DateTime<Utc>>().unwrap() > before - TimeDelta::minutes(30), "{since}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn where_a_list_does_not_span_the_workspace_calendars_are_listed_singly() {
+    for answer in [WorkspaceLists::Empty, WorkspaceLists::OneCalendar, WorkspaceLists::Refused] {
+        let (mut world, events) = workspace(&[]).await;
+        world.expect_errors();
+        world.sim.knobs(|knobs| knobs.workspace_lists = answer);
+        let start = world.in_minutes(301);
+        move_all(&world, &events, 301);
+        settle(&world).await;
+        assert_eq!(verdict(&world).await, "false", "{answer:?}");
+        assert_bots_at(&world, &events, start);
+        assert_eq!(count_lists(&world).0, 1, "{answer:?}");
+
+        world.advance(TimeDelta::minutes(30));
+        move_all(&world, &events, 302);
+        settle(&world).await;
+        assert_eq!(count_lists(&world).0, 1, "{answer:?}: it is not tried again so soon");
+        world.sim.knobs(|knobs| knobs.workspace_lists = WorkspaceLists::Span);
+        world.advance(TimeDelta::minutes(40));
+        let start = world.in_minutes(303);
+        move_all(&world, &events, 303);
+        settle(&world).await;
+        assert_eq!((verdict(&world).await.as_str(), count_lists(&world).0), ("true", 2), "{answer:?}");
+        assert_bots_at(&world, &events, start);
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hint_is_not_answered_by_a_list_that_shows_nothing_of_its_calendar() {
+    let (world, events) = trusted_workspace().await;
+    world.sim.knobs(|knobs| knobs.workspace_lists = WorkspaceLists::OneCalendar);
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
+    assert_eq!(count_lists(&world), (1, CALENDARS - 1));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_good_verdict_is_tested_again_after_a_day() {
+    let (world, events) = trusted_workspace().await;
+    world.sim.knobs(|knobs| knobs.workspace_lists = WorkspaceLists::Empty);
+    for _ in 0..25 {
+        world.advance(TimeDelta::hours(1));
+        settle(&world).await;
+    }
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_eq!(verdict(&world).await, "false");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_while_a_list_is_read_is_not_answered_by_it() {
+    let (world, events) = trusted_workspace().await;
+    move_all(&world, &events, 301);
+    world.sim.deliver_due().await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
+    let worker = world.replica.worker.clone();
+    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    world.until(|| world.sim.hanging() == 1).await;
+    world.sim.move_event(events[0], world.in_minutes(302));
+    world.sim.deliver_due().await;
+    world.sim.release();
+    turns.await.unwrap();
+    assert_eq!(count_lists(&world).0, 1);
+    assert_bots_at(&world, &events[..1], world.in_minutes(302));
+    assert_bots_at(&world, &events[1..], world.in_minutes(301));
+    settle(&world).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_changed_itself_is_read_itself() {
+    let (world, events) = trusted_workspace().await;
+    let calendar: Uuid = world.sim.event(events[0]).unwrap()["calendar_id"].as_str().unwrap().parse().unwrap();
+    world.sim.disconnect_calendar(calendar);
+    move_all(&world, &events[1..], 301);
+    settle(&world).await;
+    let status = format!("select status from calendars where id = '{calendar}'");
+    assert_eq!(world.query(&status).await, "disconnected");
+    world.assert_no_bot(events[0]);
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 1);
+    world.sim.reconnect_calendar(calendar);
+    settle(&world).await;
+    world.bot(events[0]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_sweep_finds_calendars_that_were_cut_off_for_a_while_though_it_reads_none_singly() {
+    let (world, events) = trusted_workspace().await;
+    let calendar: Uuid = world.sim.event(events[0]).unwrap()["calendar_id"].as_str().unwrap().parse().unwrap();
+    world.sim.disconnect_calendar(calendar);
+    world.sim.reconnect_calendar(calendar);
+    world.sim.lose_pending_webhooks();
+    world.assert_no_bot(events[0]);
+    world.advance(TimeDelta::minutes(17));
+    settle(&world).await;
+    world.bot(events[0]);
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_slipped_past_between_two_pages_is_found_by_the_next_list() {
+    let (world, events) = trusted_workspace().await;
+    world.sim.knobs(|knobs| knobs.page_size = 5);
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    world.sim.lose_pending_webhooks();
+    world.sim.fail_next(Endpoint::ListEvents, Fault::ShiftPage, 1);
+    world.request_sweep().await;
+    settle(&world).await;
+    let moved = world.sim.live_bots().iter().filter(|bot| bot.join_at == start).count();
+    assert_eq!(moved, CALENDARS - 1, "one was not shown");
+    world.advance(TimeDelta::minutes(17));
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
+    assert_eq!(
+        world.query("select read_again_since from workspace_listing").await,
+        "null",
+        "nothing changed meanwhile"
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_that_would_cost_more_than_it_saves_is_given_up() {
+    let (world, events) = trusted_workspace().await;
+    world.sim.knobs(|knobs| knobs.page_size = 1);
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_eq!(count_lists(&world).0, CALENDARS / 2, "its pages would be twice as many");
+    assert_bots_at(&world, &events, start);
+    world.advance(TimeDelta::minutes(5));
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_eq!(count_lists(&world).0, CALENDARS / 2, "not for a while");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_that_fails_again_and_again_keeps_no_calendar_waiting() {
+    let (world, events) = trusted_workspace().await;
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 3);
+    for _ in 0..6 {
+        settle(&world).await;
+    }
+    assert_bots_at(&world, &events, start);
+    assert_eq!(count_lists(&world), (3, CALENDARS));
+    assert_eq!(verdict(&world).await, "true", "that says nothing about what a list would show");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_in_a_list_of_the_workspace_is_recorded_with_its_calendar() {
+    let (world, events) = trusted_workspace().await;
+    move_all(&world, &events, 301);
+    world.sim.override_event_json(events[0], |event| event["start_time"] = serde_json::Value::Null);
+    settle(&world).await;
+    let recorded = format!(
+        "select count(*) from unreadable_events join events on events.id::text = event_id
+         where events.id = '{}' and events.calendar_id = unreadable_events.calendar_id",
+        events[0]
+    );
+    assert_eq!(world.query(&recorded).await, "1");
+    world.sim.override_event(events[0], None);
+    world.advance(TimeDelta::minutes(1));
+    let start = world.in_minutes(302);
+    move_all(&world, &events, 302);
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn it_can_be_turned_off() {
+    let (world, events) = workspace(&[("WORKSPACE_LISTING", "off")]).await;
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_eq!(count_lists(&world), (0, CALENDARS));
+    world.finish().await;
+}
