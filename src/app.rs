@@ -304,7 +304,8 @@ async fn prepare_database(
     }
 }
 
-/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep.
+/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep and for what the
+/// configuration has yet to decide on.
 ///
 /// # Errors
 /// See [`PrepareError`].
@@ -324,6 +325,7 @@ pub async fn try_prepare_database(
     let sweep = Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica" };
     queue::request(&mut tx, &[sweep], now).await?;
     tx.commit().await?;
+    configuration::request_undecided(db, standing.generation(), now).await?;
     Ok(standing)
 }
 
