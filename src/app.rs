@@ -35,6 +35,7 @@ use crate::{
         configuration::{self, Standing},
         health::ApiHealth,
         preview::preview,
+        retention::Retention,
     },
     store::{
         self, budget, configurations, decisions,
@@ -253,6 +254,7 @@ pub fn reconciler(
         configuration,
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
+        retention: Retention { deliveries: config.retention_deliveries, events: config.retention_events },
         clock,
     }
 }

@@ -10,6 +10,7 @@ pub mod configuration;
 mod event;
 pub mod health;
 pub mod preview;
+pub mod retention;
 mod sweep;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::{
 };
 use configuration::Standing;
 use health::ApiHealth;
+use retention::Retention;
 
 /// Failed turns after which a key whose turns panic, or whose values the database refuses, is parked.
 const MAX_ATTEMPTS: i32 = 5;
@@ -65,6 +67,8 @@ pub struct Reconciler {
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.
     pub full_sync_interval: Duration,
+    /// How long things are remembered.
+    pub retention: Retention,
     /// The time.
     pub clock: Clock,
 }
