@@ -23,7 +23,7 @@ alter table calendars add column shown_at timestamptz, add column shown_until ti
 
 -- The keys that such a list may answer. `hint`: how far back they ask to look; null: the cursor is enough.
 create view waiting_for_events as
-select queue.key, queue.generation, queue.due_at, queue.lease_token, calendars.cursor,
+select queue.key, queue.generation, queue.due_at, queue.is_due, queue.leased_until, calendars.cursor,
     least(queue.since, queue.claimed_since) as hint
 from reconcile_queue as queue
 join calendars on calendars.id = queue.key

@@ -35,6 +35,7 @@ use crate::{
         configuration::{self, Standing},
         health::ApiHealth,
         preview::preview,
+        retention::Retention,
     },
     store::{
         self, budget, configurations, decisions,
@@ -256,6 +257,7 @@ pub fn reconciler(
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
         catch_up_from: config.workspace_listing.then_some(CATCH_UP_FROM),
+        retention: Retention { deliveries: config.retention_deliveries, events: config.retention_events },
         clock,
     }
 }
@@ -307,7 +309,8 @@ async fn prepare_database(
     }
 }
 
-/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep.
+/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep and for what the
+/// configuration has yet to decide on.
 ///
 /// # Errors
 /// See [`PrepareError`].
@@ -328,6 +331,7 @@ pub async fn try_prepare_database(
         Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica", events_only: false };
     queue::request(&mut tx, &[sweep], now).await?;
     tx.commit().await?;
+    configuration::request_undecided(db, standing.generation(), now).await?;
     Ok(standing)
 }
 

@@ -18,6 +18,9 @@ use crate::domain::{
     rule::Rule,
 };
 
+/// Ten years: for ever, as far as anybody will notice.
+const MAX_RETENTION_DAYS: u64 = 3650;
+
 /// All that is configured.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -47,6 +50,10 @@ pub struct Config {
     pub full_sync_interval: Duration,
     /// `WORKSPACE_LISTING`: many calendars may be read by one list.
     pub workspace_listing: bool,
+    /// `RETENTION_DELIVERIES`; at least a week.
+    pub retention_deliveries: Duration,
+    /// `RETENTION_EVENTS`; at least the 60 days for which the API lists them.
+    pub retention_events: Duration,
 }
 
 /// The API: where, as whom, and how often.
@@ -115,6 +122,8 @@ impl Config {
             sweep_interval: interval(lookup, "SWEEP_INTERVAL", "15m")?,
             full_sync_interval: interval(lookup, "FULL_SYNC_INTERVAL", "6h")?,
             workspace_listing: workspace_listing(lookup)?,
+            retention_deliveries: retention(lookup, "RETENTION_DELIVERIES", 30, 7, "a sender may repeat a delivery")?,
+            retention_events: retention(lookup, "RETENTION_EVENTS", 90, 60, "Recall lists an event")?,
         })
     }
 }
@@ -310,6 +319,25 @@ fn workspace_listing(lookup: Lookup) -> Result<bool, ConfigError> {
     }
 }
 
+/// What is forgotten earlier than `least_days` may still be asked for: for so long `who_asks`.
+fn retention(
+    lookup: Lookup,
+    variable: &'static str,
+    default_days: u64,
+    least_days: u64,
+    who_asks: &str,
+) -> Result<Duration, ConfigError> {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let Some(text) = lookup(variable) else { return Ok(days(default_days)) };
+    let problem = format!(
+        "is `{text}`: write a duration from {least_days}d, for which {who_asks}, to {MAX_RETENTION_DAYS}d, such as {default_days}d"
+    );
+    humantime::parse_duration(&text)
+        .ok()
+        .filter(|retention| (days(least_days)..=days(MAX_RETENTION_DAYS)).contains(retention))
+        .ok_or_else(|| wrong(variable, problem))
+}
+
 fn flag(lookup: Lookup, variable: &'static str) -> Result<bool, ConfigError> {
     match lookup(variable).as_deref() {
         None | Some("false") => Ok(false),
@@ -401,6 +429,9 @@ mod tests {
         assert_refused("SWEEP_INTERVAL", "0s");
         assert_refused("FULL_SYNC_INTERVAL", "8d");
         assert_refused("RECALL_LIMITS", "bot=100001");
+        assert_refused("RETENTION_DELIVERIES", "6d");
+        assert_refused("RETENTION_EVENTS", "59d");
+        assert_refused("RETENTION_EVENTS", "3651d");
         assert_refused("RECALL_WEBHOOK_SECRETS", "b3RoZXItc2VjcmV0LW9mLXRoZS10ZXN0cw==");
         assert_refused("BOT_CONFIG", r#"{"meeting_url":"https://meet.test/a"}"#);
         let both = read(&[("BOT_CONFIG", "{}"), ("BOT_CONFIG_FILE", "bot.json")]);

@@ -30,6 +30,8 @@ pub const SYNCS: &str = "rollcall_syncs_total";
 pub const SWEEPS: &str = "rollcall_sweeps_total";
 /// Changes that a full sync found and no webhook had told of.
 pub const DRIFT: &str = "rollcall_drift_total";
+/// Rows deleted because of their age, by `table`.
+pub const FORGOTTEN: &str = "rollcall_forgotten_total";
 /// Events that could not be read or stored.
 pub const UNREADABLE_EVENTS: &str = "rollcall_unreadable_events_total";
 /// Keys in the queue, by `kind` and `state`.
@@ -113,6 +115,7 @@ fn describe() {
     metrics::describe_counter!(SWEEPS, "Sweeps over all calendars");
     metrics::describe_counter!(DRIFT, "Changes that a full sync found and no webhook had told of");
     metrics::describe_counter!(UNREADABLE_EVENTS, "Events that could not be read or stored");
+    metrics::describe_counter!(FORGOTTEN, "Rows deleted because of their age, by table");
     metrics::describe_gauge!(QUEUE_KEYS, "Keys in the queue, by kind and state");
     metrics::describe_gauge!(QUEUE_OLDEST_SECONDS, "Age of the oldest unanswered request, by kind and state");
     metrics::describe_gauge!(CALENDARS, "Connected calendars");

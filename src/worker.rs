@@ -75,6 +75,8 @@ impl Worker {
         let wake = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(self.reconciler.db.clone(), Arc::clone(&wake)));
         let renewal = tokio::spawn(keep_registered(Arc::clone(&self.reconciler)));
+        let reconciler = Arc::clone(&self.reconciler);
+        let forgetting = tokio::spawn(async move { reconciler.keep_forgetting().await });
         let mut turns = JoinSet::new();
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         while !*stop.borrow() {
@@ -97,6 +99,7 @@ impl Worker {
         }
         listener.abort();
         renewal.abort();
+        forgetting.abort();
         self.drain(turns, in_hand).await;
         if !matches!(timeout(LEAVE_LIMIT, self.reconciler.leave_configuration()).await, Ok(Ok(()))) {
             tracing::warn!("cannot say that this configuration no longer runs; it will show");

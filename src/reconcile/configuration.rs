@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::Reconciler;
 use crate::{
@@ -42,8 +42,8 @@ impl Standing {
     }
 }
 
-/// Says that a configuration runs, and requests what it has yet to decide if it is new; then it is held back if it `would_be`.
-/// Call it in a transaction.
+/// Says that a configuration runs; if it is new, it is held back if it `would_be`. Call it in a transaction, and then
+/// [`request_undecided`].
 ///
 /// # Errors
 /// The database's.
@@ -72,10 +72,26 @@ async fn renew(
             configurations::hold_back(&mut *tx, generation).await?;
             registered.is_held = true;
         }
-        let requested = requests::request_undecided(tx, generation, now).await?;
-        tracing::info!(generation, %fingerprint, requested, "a new configuration decides on bots");
+        tracing::info!(generation, %fingerprint, "a new configuration decides on bots");
     }
     Ok(registered)
+}
+
+/// Requests what this configuration has yet to decide on, if there may be anything. If it does not come to its end, the next
+/// sweep begins anew. Returns how many.
+///
+/// # Errors
+/// The database's.
+pub async fn request_undecided(db: &PgPool, generation: i64, now: DateTime<Utc>) -> Result<u64, store::Error> {
+    let mut db = db.acquire().await?;
+    let asking = configurations::asking(&mut *db, generation).await?;
+    let Some(asking) = asking.filter(|asking| asking.is_due) else { return Ok(0) };
+    let requested = requests::request_undecided(&mut db, generation, now).await?;
+    // What was held back when this began is looked at again once it is confirmed, even if that has happened meanwhile.
+    if !asking.is_held {
+        configurations::mark_asked(&mut *db, generation, now).await?;
+    }
+    Ok(requested)
 }
 
 impl Reconciler {
@@ -89,11 +105,10 @@ impl Reconciler {
         tx.commit().await?;
         let was_held_back = self.configuration.is_held_back();
         self.configuration.set(registered);
-        if was_held_back && !registered.is_held {
-            let mut db = self.db.acquire().await?;
-            let now = self.clock.now();
-            let requested = requests::request_undecided(&mut db, registered.generation, now).await?;
-            tracing::info!(requested, "the configuration was confirmed");
+        let is_confirmed = was_held_back && !registered.is_held;
+        if registered.is_new || is_confirmed {
+            let requested = request_undecided(&self.db, registered.generation, self.clock.now()).await?;
+            tracing::info!(requested, is_confirmed, "the configuration looks at what it has yet to decide on");
         }
         Ok(())
     }

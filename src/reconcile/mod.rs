@@ -12,6 +12,7 @@ mod event;
 pub mod health;
 mod page;
 pub mod preview;
+pub mod retention;
 mod sweep;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ use crate::{
 };
 use configuration::Standing;
 use health::ApiHealth;
+use retention::Retention;
 
 /// Failed turns after which a key whose turns panic, or whose values the database refuses, is parked.
 const MAX_ATTEMPTS: i32 = 5;
@@ -69,6 +71,8 @@ pub struct Reconciler {
     pub full_sync_interval: Duration,
     /// With so many calendars that wait for their events the whole workspace is listed; `None`: never.
     pub catch_up_from: Option<u32>,
+    /// How long things are remembered.
+    pub retention: Retention,
     /// The time.
     pub clock: Clock,
 }

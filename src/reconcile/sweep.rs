@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, LONGEST_MEETING, Outcome, Reconciler, lost_place};
+use super::{Error, LONGEST_MEETING, Outcome, Reconciler, configuration, lost_place};
 use crate::{
     domain::budget::CallClass,
     recall::PageQuery,
@@ -78,18 +78,19 @@ impl Reconciler {
         let now = self.clock.now();
         let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
         let full_before = now - TimeDelta::from_std(self.full_sync_interval).unwrap_or(TimeDelta::MAX);
-        // Not in one transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
+        // Not in a transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
         let mut db = self.db.acquire().await?;
         let deadline = now + AFTER_ALL_ELSE;
         let requested =
             requests::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
-        let undecided = requests::request_undecided(&mut db, self.configuration.generation(), now).await?;
-        let woken = requests::wake_parked(&mut *db, now).await?;
+        let woken = requests::wake_parked(&mut db, now).await?;
         if self.catch_up_from.is_some() && workspace_listing::load(&mut *db).await?.read_again_since.is_some() {
             self.request_workspace(&mut db, now).await?;
         }
         decisions::forget_left_behind(&mut *db, now - LONGEST_MEETING).await?;
         bot_keys::forget_open(&mut *db, now - LONGEST_MEETING).await?;
+        drop(db);
+        let undecided = configuration::request_undecided(&self.db, self.configuration.generation(), now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

@@ -98,6 +98,48 @@ pub async fn confirm(db: impl PgExecutor<'_>) -> Result<Option<i64>, Error> {
     Ok(confirmed)
 }
 
+/// Whether a configuration has upcoming events to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// There may be some that it has yet to decide on: they were never all requested, or an earlier one has run since. While it
+    /// is held back there always may be.
+    pub is_due: bool,
+    /// It waits to be confirmed.
+    pub is_held: bool,
+}
+
+/// Whether a configuration has upcoming events to look at; `None` if it was never registered.
+///
+/// # Errors
+/// The database's.
+pub async fn asking(db: impl PgExecutor<'_>, generation: i64) -> Result<Option<Asking>, Error> {
+    let asking = sqlx::query_as!(
+        Asking,
+        // Five minutes for turns that began while the earlier one ran, and for clocks.
+        r#"select is_held, is_held or asked_at is null or exists (
+               select from configurations as earlier
+               where earlier.generation < this.generation and earlier.runs_until > this.asked_at - interval '5 minutes'
+           ) as "is_due!"
+           from configurations as this
+           where generation = $1"#,
+        generation,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(asking)
+}
+
+/// Says that what this configuration had yet to decide on at `asked_at` has been requested.
+///
+/// # Errors
+/// The database's.
+pub async fn mark_asked(db: impl PgExecutor<'_>, generation: i64, asked_at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("update configurations set asked_at = $2 where generation = $1", generation, asked_at)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// The configuration that decides.
 #[derive(Clone, Debug)]
 pub struct Newest {

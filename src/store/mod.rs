@@ -11,6 +11,7 @@ pub mod events;
 pub mod queue;
 pub mod queue_state;
 pub mod requests;
+pub mod retention;
 pub mod scratch;
 pub mod settings;
 pub mod workspace_listing;

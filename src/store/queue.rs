@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgConnection, PgExecutor, types::Json};
+use sqlx::{Acquire, PgConnection, PgExecutor, Postgres, types::Json};
 use uuid::Uuid;
 
 use super::Error;
@@ -21,6 +21,8 @@ use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
 /// Within this time of its start a meeting's bot goes before all else. Recall promises bots in time only to those who schedule
 /// them more than ten minutes ahead.
 pub const URGENT: TimeDelta = TimeDelta::minutes(10);
+/// Keys that one statement of a claim brings to where claims look.
+const WAKES_AT_ONCE: u64 = 1000;
 /// The channel on which a commit that made keys due is told.
 pub const CHANNEL: &str = "rollcall_queue";
 
@@ -136,6 +138,7 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
                              else least(queue.deadline, excluded.deadline) end,
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
              due_at = least(queue.due_at, excluded.due_at),
+             is_due = true,
              cause = excluded.cause,
              events_only = queue.events_only and excluded.events_only",
         &kinds as &[&str],
@@ -174,37 +177,50 @@ pub struct Wanted<'a> {
 /// Claims keys that are due: first the events that start within [`URGENT`] or have begun, whatever else waits, then all in the
 /// order of their deadlines.
 ///
+/// However many keys wait for budget, rest or are leased, it passes none of them: it looks at the head of what is due for each
+/// class of calls that is not blocked. What has come due since the last claim is brought there first.
+///
 /// # Errors
 /// The database's.
 pub async fn claim(
-    db: impl PgExecutor<'_>,
+    db: impl Acquire<'_, Database = Postgres>,
     wanted: Wanted<'_>,
     now: DateTime<Utc>,
     lease: Duration,
 ) -> Result<Vec<Claimed>, Error> {
-    let blocked: Vec<&str> = wanted.blocked.iter().map(|class| class.as_str()).collect();
+    let mut db = db.acquire().await?;
+    while wake_due(&mut db, now).await? >= WAKES_AT_ONCE {}
+    // What waits for no class is under the empty name.
+    let mut classes = vec![""];
+    classes.extend(CallClass::ALL.iter().filter(|class| !wanted.blocked.contains(class)).map(|class| class.as_str()));
     let limit = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
         r#"with events as (
-             select kind, key, deadline, due_at
-             from reconcile_queue
-             where kind = 'event'
-               and due_at <= $1
-               and (leased_until is null or leased_until <= $1)
-               and (waits_for is null or waits_for <> all ($4::text[]))
-             order by deadline, due_at
-             limit $2
-             for update skip locked
+             select head.*
+             from unnest($4::text[]) as class
+             cross join lateral (
+                 select kind, key, deadline, due_at
+                 from reconcile_queue
+                 where kind = 'event' and is_due and leased_until is null and coalesce(waits_for, '') = class
+                   and due_at <= $1
+                 order by deadline, due_at
+                 limit $2
+                 for update skip locked
+             ) as head
          ), listings as (
-             select kind, key, deadline, due_at
-             from reconcile_queue
-             where kind <> 'event'
-               and due_at <= $1
-               and (leased_until is null or leased_until <= $1)
-               and (waits_for is null or waits_for <> all ($4::text[]))
+             select head.*
+             from unnest($4::text[]) as class
+             cross join lateral (
+                 select kind, key, deadline, due_at
+                 from reconcile_queue
+                 where kind <> 'event' and is_due and leased_until is null and coalesce(waits_for, '') = class
+                   and due_at <= $1
+                 order by deadline, due_at
+                 limit $5
+                 for update skip locked
+             ) as head
              order by deadline, due_at
              limit $5
-             for update skip locked
          ), picked as (
              select kind, key
              from (select * from events union all select * from listings) as candidates
@@ -227,11 +243,11 @@ pub async fn claim(
         now,
         limit(wanted.keys),
         now + lease,
-        &blocked as &[&str],
+        &classes as &[&str],
         limit(wanted.listings.min(wanted.keys)),
         now + URGENT,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await?;
     let mut claimed: Vec<_> = rows
         .into_iter()
@@ -252,6 +268,34 @@ pub async fn claim(
         (!is_urgent, claimed.deadline)
     });
     Ok(claimed)
+}
+
+/// Brings what has come due, and what a turn that died has left leased, to where claims look: no more than [`WAKES_AT_ONCE`] of
+/// each. Returns how many.
+async fn wake_due(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
+    let woken = sqlx::query!(
+        "with rested as (
+             select ctid from reconcile_queue
+             where not is_due and due_at <= $1 and leased_until is null
+             order by due_at
+             limit $2
+             for update skip locked
+         ), left_leased as (
+             select ctid from reconcile_queue
+             where leased_until <= $1
+             order by leased_until
+             limit $2
+             for update skip locked
+         )
+         -- By place: they are locked, so they stay there, and the planner knows no better way to a thousand of them.
+         update reconcile_queue set is_due = true, leased_until = null
+         where ctid = any (array(select ctid from rested union all select ctid from left_leased))",
+        now,
+        WAKES_AT_ONCE as i64,
+    )
+    .execute(db)
+    .await?;
+    Ok(woken.rows_affected())
 }
 
 /// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was
@@ -308,6 +352,7 @@ pub async fn come_back(
              attempt = 0, rests_until = null, last_error = null,
              requested_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
              due_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
+             is_due = false,
              deadline = case when generation = $4 then $5::timestamptz else $6::timestamptz end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
@@ -336,7 +381,7 @@ pub async fn retry(
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, last_error = $4,
+             leased_until = null, lease_token = null, last_error = $4, is_due = false,
              attempt = attempt + case when rests_until > $6 then 0 else 1 end,
              due_at = case when rests_until > $6 then least(rests_until, $5) else $5 end,
              rests_until = case when rests_until > $6 then least(rests_until, $5) else $5 end
@@ -370,7 +415,7 @@ pub async fn forget_progress(db: impl PgExecutor<'_>, claimed: &Claimed) -> Resu
 }
 
 /// Ends a turn that could not go on, through no fault of the key: it costs no attempt. With `waits_for` the key is skipped
-/// by those who know that this class has no budget.
+/// by those who know that this class has no budget; it is due otherwise.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -381,7 +426,8 @@ pub async fn put_off(
     waits_for: Option<CallClass>,
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
-        "update reconcile_queue set leased_until = null, lease_token = null, waits_for = $4, due_at = $5
+        "update reconcile_queue set
+             leased_until = null, lease_token = null, waits_for = $4, due_at = $5, is_due = $4::text is not null
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
         claimed.key.id(),
@@ -408,7 +454,7 @@ pub async fn park(
     let updated = sqlx::query!(
         "update reconcile_queue set
              leased_until = null, lease_token = null, attempt = attempt + 1, rests_until = null, last_error = $4,
-             progress = null,
+             progress = null, is_due = false,
              due_at = case when generation = $5 then 'infinity'::timestamptz else $6::timestamptz end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),

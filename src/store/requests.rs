@@ -1,11 +1,14 @@
 //! Requests of many keys at once, for what the mirror knows of: by the sweep, and by a configuration that is new.
 //!
-//! Rows are locked in the order of their keys, as by [`queue::request`](super::queue::request).
+//! Rows are locked in the order of their keys, as by [`queue::request`](super::queue::request), and few at a time: each step is
+//! a transaction of its own, so neither ingest nor turns wait for a sweep of all calendars. What a sweep that died in between
+//! has not requested, the next one does: the sweep's key stays in the queue until it is done.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{
     Error,
@@ -17,38 +20,67 @@ use crate::domain::{
     plan::{Kept, Plan},
 };
 
+/// Rows that one step looks at, and so the most keys that it locks.
+pub const STEP: i64 = 1000;
+
 /// What the sweep gives as the cause of its requests.
 pub const SWEEP: &str = "the sweep";
 
 /// Requests every upcoming event that the configuration `generation` has not decided on yet, or keeps the bot of until it is
-/// confirmed. Returns how many.
+/// confirmed. Goes on step by step, so not in a transaction. Returns how many.
 ///
 /// # Errors
 /// The database's.
 pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: DateTime<Utc>) -> Result<u64, Error> {
-    let requested = sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
-         select 'event', events.id, events.start_time, $2::timestamptz, $2::timestamptz, 'configuration ' || $1::int8
-         from events
-         join calendars on calendars.id = events.calendar_id and calendars.status = 'connected'
-             and calendars.gone_at is null
-         left join decisions on decisions.event_id = events.id
-         where events.end_time > $2 and not events.is_deleted and events.gone_at is null
-           and (coalesce(decisions.configuration, 0) < $1 or decisions.reason = $3)
-         order by events.id
-         on conflict (kind, key) do update set
-             generation = nextval('reconcile_generation'),
-             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at),
-             cause = excluded.cause",
-        generation,
-        now,
-        Plan::Keep(Kept::HeldBack).reason(),
-    )
-    .execute(&mut *db)
-    .await?;
-    notify(db).await?;
-    Ok(requested.rows_affected())
+    let (mut after, mut requested) = (Uuid::nil(), 0);
+    loop {
+        let step = sqlx::query!(
+            r#"with step as materialized (
+                 select id, calendar_id, start_time, end_time, is_deleted or gone_at is not null as is_gone
+                 from events
+                 where id > $4
+                 order by id
+                 limit $5
+             ), requested as (
+                 insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
+                 select 'event', step.id, start_time, $2::timestamptz, $2::timestamptz, 'configuration ' || $1::int8
+                 from step
+                 join calendars on calendars.id = calendar_id and calendars.status = 'connected'
+                     and calendars.gone_at is null
+                 left join decisions on decisions.event_id = step.id
+                 where end_time > $2 and not is_gone
+                   and (coalesce(decisions.configuration, 0) < $1 or decisions.reason = $3)
+                 order by step.id
+                 on conflict (kind, key) do update set
+                     generation = nextval('reconcile_generation'),
+                     attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+                     due_at = least(queue.due_at, excluded.due_at),
+                     is_due = true,
+                     cause = excluded.cause
+                 returning key
+             )
+             select (select count(*) from requested) as "requested!",
+                 (select id from step order by id desc limit 1) as last"#,
+            generation,
+            now,
+            Plan::Keep(Kept::HeldBack).reason(),
+            after,
+            STEP,
+        )
+        .fetch_one(&mut *db)
+        .await?;
+        if step.requested > 0 {
+            notify(&mut *db).await?;
+        }
+        requested += step.requested.unsigned_abs();
+        let Some(last) = step.last else { return Ok(requested) };
+        after = last;
+    }
+}
+
+/// Where the next step begins; `None` after the last.
+fn last_of_full(step: Vec<Uuid>) -> Option<Uuid> {
+    if step.len() as i64 == STEP { step.into_iter().max() } else { None }
 }
 
 /// When the event that a shared bot was made for last lets go of it, another one takes it over: it is requested, and its bot
@@ -93,31 +125,48 @@ pub async fn hand_over(
 }
 
 /// Wakes what is parked, so that what was mended outside is noticed, and what is over leaves the queue: events, and calendars
-/// that are not connected too, for which a sweep requests nothing else. Returns how many.
+/// that are not connected too, for which a sweep requests nothing else. Goes on step by step, so not in a transaction. Returns
+/// how many.
 ///
 /// # Errors
 /// The database's.
-pub async fn wake_parked(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<u64, Error> {
-    let woken = sqlx::query!(
-        "update reconcile_queue as queue set
-             generation = nextval('reconcile_generation'), attempt = 0, due_at = $1
-         from (
-             -- Locked in the order in which requests lock, so that the two cannot deadlock.
-             select kind, key from reconcile_queue
-             where kind <> 'sweep' and due_at = 'infinity'
-             order by kind, key
-             for update
-         ) as parked
-         where queue.kind = parked.kind and queue.key = parked.key",
-        now,
-    )
-    .execute(db)
-    .await?;
-    Ok(woken.rows_affected())
+pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
+    let mut woken = 0;
+    for kind in ["calendar", "event", "workspace"] {
+        // What is parked anew meanwhile lies behind.
+        let mut after = Uuid::nil();
+        loop {
+            let step = sqlx::query_scalar!(
+                "update reconcile_queue as queue set
+                     generation = nextval('reconcile_generation'), attempt = 0, due_at = $1, is_due = true
+                 from (
+                     -- Locked in the order in which requests lock, so that the two cannot deadlock.
+                     select kind, key from reconcile_queue
+                     where kind = $2 and due_at = 'infinity' and key > $3
+                     order by key
+                     limit $4
+                     for update
+                 ) as parked
+                 where queue.kind = parked.kind and queue.key = parked.key
+                 returning queue.key",
+                now,
+                kind,
+                after,
+                STEP,
+            )
+            .fetch_all(&mut *db)
+            .await?;
+            woken += step.len() as u64;
+            let Some(last) = last_of_full(step) else { break };
+            after = last;
+        }
+    }
+    Ok(woken)
 }
 
 /// The sweep's request for every connected calendar; for a full sync where the last one is older than `full_before`, which is
-/// spread over the calendars by up to `spread` so that they do not all fall due at once. Returns how many.
+/// spread over the calendars by up to `spread` so that they do not all fall due at once. Goes on step by step, so not in a
+/// transaction. Returns how many.
 ///
 /// # Errors
 /// The database's.
@@ -128,35 +177,46 @@ pub async fn request_calendars(
     deadline: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
-    let requested = sqlx::query!(
-        "with connected as (
-             select id, full_synced_at is null
-                 or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
-                 as is_stale
-             from calendars
-             where status = 'connected' and gone_at is null
-         )
-         insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
-         select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
-             $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, not is_stale
-         from connected
-         order by id
-         on conflict (kind, key) do update set
-             generation = nextval('reconcile_generation'),
-             since = least(queue.since, excluded.since),
-             deadline = least(queue.deadline, excluded.deadline),
-             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at),
-             cause = excluded.cause,
-             events_only = queue.events_only and excluded.events_only",
-        full_before,
-        spread.as_secs_f64(),
-        deadline,
-        now,
-        SWEEP,
-    )
-    .execute(&mut *db)
-    .await?;
-    notify(db).await?;
-    Ok(requested.rows_affected())
+    let (mut after, mut requested) = (Uuid::nil(), 0);
+    loop {
+        let step = sqlx::query_scalar!(
+            "with step as (
+                 select id, full_synced_at is null
+                     or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
+                     as is_stale
+                 from calendars
+                 where status = 'connected' and gone_at is null and id > $6
+                 order by id
+                 limit $7
+             )
+             insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
+             select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
+                 $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, not is_stale
+             from step
+             order by id
+             on conflict (kind, key) do update set
+                 generation = nextval('reconcile_generation'),
+                 since = least(queue.since, excluded.since),
+                 deadline = least(queue.deadline, excluded.deadline),
+                 attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+                 due_at = least(queue.due_at, excluded.due_at),
+                 is_due = true,
+                 cause = excluded.cause,
+                 events_only = queue.events_only and excluded.events_only
+             returning key",
+            full_before,
+            spread.as_secs_f64(),
+            deadline,
+            now,
+            SWEEP,
+            after,
+            STEP,
+        )
+        .fetch_all(&mut *db)
+        .await?;
+        notify(&mut *db).await?;
+        requested += step.len() as u64;
+        let Some(last) = last_of_full(step) else { return Ok(requested) };
+        after = last;
+    }
 }

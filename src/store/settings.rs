@@ -200,18 +200,24 @@ async fn request_concerned(
     let requested = sqlx::query!(
         "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
          select 'event', id, start_time, $1::timestamptz, $1::timestamptz, $2
-         from events
+         -- Each by its own index; those that the scope does not name are not looked at.
+         from (
+             select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'all'
+             union all
+             select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'calendar' and calendar_id = $4
+             union all
+             select id, start_time, end_time, is_deleted, gone_at from events
+             where $3 = 'series' and calendar_id = $4 and series_id = $5
+             union all
+             select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'event' and id = $4
+         ) as concerned
          where end_time > $1 and not is_deleted and gone_at is null
-           and case $3
-               when 'all' then true
-               when 'calendar' then calendar_id = $4
-               when 'series' then calendar_id = $4 and series_id = $5
-               else id = $4 end
          order by id
          on conflict (kind, key) do update set
              generation = nextval('reconcile_generation'),
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
              due_at = least(queue.due_at, excluded.due_at),
+             is_due = true,
              cause = excluded.cause",
         now,
         cause,

@@ -82,7 +82,11 @@ pub async fn outlook(db: impl PgExecutor<'_>, limit: i64, now: DateTime<Utc>) ->
     let outlook = sqlx::query_as!(
         Outlook,
         r#"select queue.attempt as "attempt?", queue.progress as "progress?: Json<serde_json::Value>",
-             (select count(*) from (select from waiting_for_events where due_at <= $1 limit $2) as waiting) as "waiting!"
+             (select count(*) from (
+                 (select from waiting_for_events where is_due and leased_until is null and due_at <= $1 limit $2)
+                 union all
+                 (select from waiting_for_events where leased_until is not null limit $2)
+             ) as waiting) as "waiting!"
          from (select) as one left join reconcile_queue as queue on queue.kind = 'workspace'"#,
         now,
         limit,
@@ -114,7 +118,7 @@ pub async fn survey(
 ) -> Result<Option<(DateTime<Utc>, i64)>, Error> {
     let row = sqlx::query!(
         r#"with due as (
-             select least(cursor - $2::interval, hint) as since from waiting_for_events where due_at <= $4
+             select least(cursor - $2::interval, hint) as since from waiting_for_events where is_due or due_at <= $4
          ), bounds as (
              select min(since) as least, percentile_disc($3::float8) within group (order by since) as usual from due
          ), chosen as (
@@ -152,7 +156,7 @@ pub async fn latest_changed(
 ) -> Result<Vec<(CalendarId, DateTime<Utc>)>, Error> {
     let rows = sqlx::query!(
         r#"select candidate.key as "key!", max(events.updated_at) as "changed_at!"
-         from (select key from waiting_for_events where due_at <= $1 limit $2) as candidate
+         from (select key from waiting_for_events where is_due and due_at <= $1 limit $2) as candidate
          join events on events.calendar_id = candidate.key and events.gone_at is null
          group by candidate.key
          order by max(events.updated_at) desc
@@ -192,13 +196,13 @@ pub async fn defer(db: &PgPool, answerable: Answerable, overlap: TimeDelta, unti
                  from waiting_for_events as waiting
                  join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = waiting.key
                  where least(waiting.cursor - $3::interval, waiting.hint) >= $1 and waiting.generation <= $2
-                   and waiting.due_at < $4 and waiting.lease_token is null
+                   and waiting.due_at < $4 and waiting.leased_until is null
                  order by queue.key
                  limit $5
                  -- Who has it claims it, or asks for more; never wait for ingest, nor have it wait for long.
                  for update of queue skip locked
              )
-             update reconcile_queue set due_at = $4 from step
+             update reconcile_queue set due_at = $4, is_due = false from step
              where kind = 'calendar' and reconcile_queue.key = step.key and lease_token is null",
             answerable.since,
             answerable.generation,
@@ -223,12 +227,12 @@ pub async fn release(db: &PgPool, until: DateTime<Utc>, now: DateTime<Utc>) -> R
         let released = sqlx::query!(
             "with step as (
                  select key from reconcile_queue
-                 where kind = 'calendar' and due_at = $1
+                 where kind = 'calendar' and due_at = $1 and not is_due
                  order by key
                  limit $3
                  for update skip locked
              )
-             update reconcile_queue set due_at = $2, events_only = false from step
+             update reconcile_queue set due_at = $2, is_due = true, events_only = false from step
              where kind = 'calendar' and reconcile_queue.key = step.key",
             until,
             now,
@@ -286,7 +290,7 @@ pub async fn settle(
                  from waiting_for_events as waiting
                  join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = waiting.key
                  where least(waiting.cursor - $3::interval, waiting.hint) >= $1 and waiting.generation <= $2
-                   and waiting.lease_token is null and queue.key > $4
+                   and waiting.leased_until is null and queue.key > $4
                  order by queue.key
                  limit $5
                  for update of queue skip locked

@@ -252,3 +252,36 @@ async fn a_worker_says_that_its_configuration_runs_and_when_it_ends() {
     assert_eq!(world.query(&runs).await, "false");
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_sweep_asks_what_is_undecided_only_while_there_may_be_something() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    let asked = async |world: &World| world.query("select max(asked_at) from configurations").await;
+    let first = asked(&world).await;
+    world.advance(TimeDelta::minutes(17));
+    world.settle().await;
+    assert_eq!(asked(&world).await, first, "nothing else has run");
+
+    // As if it had died before it had requested all.
+    world.execute("update configurations set asked_at = null").await;
+    world.execute("update decisions set configuration = 0").await;
+    world.advance(TimeDelta::minutes(17));
+    world.settle().await;
+    assert_eq!(world.query("select configuration from decisions").await, "1");
+
+    // An older one goes on to decide for a while.
+    let older = world.another_replica().await;
+    world.restart(&[NEW]).await;
+    older.worker.reconciler().renew_configuration().await.unwrap();
+    world.settle().await;
+    world.execute("update decisions set configuration = 1").await;
+    world.advance(TimeDelta::minutes(1));
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.query("select configuration from decisions").await, "2");
+    world.bot(event);
+    world.finish().await;
+}

@@ -27,6 +27,7 @@ mod process;
 mod queue;
 mod receive;
 mod redaction;
+mod retention;
 mod rooms;
 mod sweep;
 mod sync;

@@ -420,7 +420,7 @@ async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
     queue.request(waiting, None).await;
     let claimed = queue.claim().await.unwrap();
     queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
-    assert_eq!(requests::wake_parked(&queue.0.db, queue.0.now()).await.unwrap(), 1);
+    assert_eq!(requests::wake_parked(&mut queue.0.db.acquire().await.unwrap(), queue.0.now()).await.unwrap(), 1);
     let claimed = queue.claim().await.unwrap();
     assert_eq!((claimed.key, claimed.attempt), (parked, 0));
     queue.settle(&claimed).await.unwrap();
@@ -475,5 +475,55 @@ async fn calendars_get_no_more_than_their_share_of_a_claim() {
     assert_eq!(claim(10, 0).await, (0, 0));
     assert_eq!(claim(1, 2).await, (1, 1));
     assert_eq!(claim(10, 10).await, (1, 1));
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn keys_that_come_due_are_claimed_in_the_order_of_their_deadlines_however_many_they_are() {
+    let queue = Queue::new().await;
+    let now = queue.0.now();
+    // The sooner a deadline, the later it comes due.
+    queue
+        .0
+        .execute(&format!(
+            "insert into reconcile_queue (kind, key, requested_at, due_at, is_due, deadline)
+             select 'event', gen_random_uuid(), '{now}', '{now}'::timestamptz + interval '1 minute' - n * interval '1 ms',
+                 false, '{now}'::timestamptz + n * interval '1 minute'
+             from generate_series(1, 2500) as n"
+        ))
+        .await;
+    assert!(queue.claim().await.is_none());
+    queue.0.advance(TimeDelta::minutes(1));
+    let claimed = queue::claim(&queue.0.db, any(3), queue.0.now(), LEASE).await.unwrap();
+    let minutes: Vec<i64> = claimed.iter().map(|key| (key.deadline - queue.0.now()).num_minutes()).collect();
+    assert_eq!(minutes, [0, 1, 2], "the first three deadlines, which came due last");
+    queue.0.execute("delete from reconcile_queue where kind = 'event'").await;
+    queue.0.finish().await;
+}
+
+#[tokio::test]
+async fn keys_of_several_classes_are_claimed_in_one_order() {
+    let queue = Queue::new().await;
+    let classes = [Some(CallClass::Read), None, Some(CallClass::ScheduleBot), Some(CallClass::List), None];
+    let mut claimed = vec![];
+    for minutes in 60..65 {
+        let key = Key::Event(EventId(Uuid::new_v4()));
+        let wish =
+            Request { key, since: None, deadline: queue.0.in_minutes(minutes), cause: "a test", events_only: false };
+        queue::request(&mut queue.0.db.acquire().await.unwrap(), &[wish], queue.0.now()).await.unwrap();
+        claimed.push(queue.claim().await.unwrap());
+    }
+    for (claimed, class) in claimed.iter().zip(classes) {
+        queue::put_off(&queue.0.db, claimed, queue.0.now(), class).await.unwrap();
+    }
+    let deadlines = async |keys, blocked: &[CallClass]| {
+        let wanted = Wanted { blocked, ..any(keys) };
+        let claimed = queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap();
+        claimed.iter().map(|claimed| (claimed.deadline - queue.0.now()).num_minutes()).collect::<Vec<_>>()
+    };
+    assert_eq!(deadlines(2, &[CallClass::Read]).await, [61, 62]);
+    assert_eq!(deadlines(10, &[CallClass::List]).await, [60, 64]);
+    assert_eq!(deadlines(10, &[]).await, [63]);
+    queue.0.execute("delete from reconcile_queue where kind = 'event'").await;
     queue.0.finish().await;
 }

@@ -8,9 +8,14 @@ use rollcall::{
     store::{queue, requests},
 };
 use serde_json::json;
+use uuid::Uuid;
 
-use crate::queue::any;
-use crate::world::{LINK, World};
+use crate::{
+    life::until,
+    queue::any,
+    receive::{Post, update_of},
+    world::{LINK, World},
+};
 
 #[tokio::test]
 async fn a_lost_webhook_is_a_delay_and_not_a_lost_meeting() {
@@ -218,4 +223,72 @@ async fn a_sweep_wakes_a_parked_calendar_anew() {
     assert_eq!((claimed.attempt, claimed.since), (0, Some(DateTime::UNIX_EPOCH)));
     queue::put_off(&world.db, &claimed, world.now(), None).await.unwrap();
     world.finish().await;
+}
+
+/// Calendars with the ids 1 to `number`, connected and never read.
+async fn connect_many(world: &World, number: u32) {
+    world
+        .execute(&format!(
+            "insert into calendars (id, platform, status, created_at, updated_at, observed_at)
+             select lpad(to_hex(n), 32, '0')::uuid, 'google_calendar', 'connected', now(), now(), now()
+             from generate_series(1, {number}) as n"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_sweep_of_many_calendars_holds_up_no_delivery() {
+    let world = World::new().await;
+    world.settle().await;
+    connect_many(&world, 3500).await;
+    let held = Uuid::from_u128(1500);
+    assert_eq!(Post::signed(&world, "msg_held", &update_of(held)).status(&world).await, 204);
+    let mut tx = world.db.begin().await.unwrap();
+    let hold = format!("select from reconcile_queue where key = '{held}' for update");
+    sqlx::query(sqlx::AssertSqlSafe(hold)).execute(&mut *tx).await.unwrap();
+
+    // The step that has this calendar waits, and with it would whoever needs a key that the sweep has locked.
+    let (db, now) = (world.replica.worker.reconciler().db.clone(), world.now());
+    let sweep = tokio::spawn(async move {
+        let mut db = db.acquire().await.unwrap();
+        requests::request_calendars(&mut db, now, Duration::ZERO, now, now).await.unwrap()
+    });
+    let first_step = "select count(*) > 1000 from reconcile_queue where kind = 'calendar'";
+    until(async || world.query(first_step).await == "true").await;
+    for calendar in [1, 1000, 2001, 3500] {
+        let post = Post::signed(&world, &format!("msg_{calendar}"), &update_of(Uuid::from_u128(calendar)));
+        let status = tokio::time::timeout(Duration::from_secs(3), post.status(&world)).await;
+        assert_eq!(status, Ok(204), "the delivery for calendar {calendar}");
+    }
+    assert!(!sweep.is_finished(), "or this shows nothing");
+    tx.commit().await.unwrap();
+    assert_eq!(sweep.await.unwrap(), 3500);
+    assert_eq!(world.query("select count(*) from reconcile_queue where kind = 'calendar'").await, "3500");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn steps_leave_nothing_out() {
+    let world = World::new().await;
+    world.settle().await;
+    connect_many(&world, 1).await;
+    world
+        .execute(&format!(
+            "insert into events (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, is_deleted,
+                 is_cancelled, bots, raw, created_at, updated_at, observed_at)
+             select gen_random_uuid(), '{}', 'google_calendar', '', '', '{1}', '{1}', false, false, '[]', '{{}}',
+                 '{1}', '{1}', '{1}'
+             from generate_series(1, 2500)",
+            Uuid::from_u128(1),
+            world.in_minutes(60)
+        ))
+        .await;
+    let mut db = world.db.acquire().await.unwrap();
+    assert_eq!(requests::request_undecided(&mut db, 9, world.now()).await.unwrap(), 2500);
+    world.execute("update reconcile_queue set due_at = 'infinity', is_due = false where kind = 'event'").await;
+    assert_eq!(requests::wake_parked(&mut db, world.now()).await.unwrap(), 2500);
+    let due = format!("select count(*) from reconcile_queue where kind = 'event' and due_at = '{}'", world.now());
+    assert_eq!(world.query(&due).await, "2500");
+    drop(db);
+    world.finish_as_it_is().await;
 }
