@@ -4,7 +4,7 @@
 # Any builder of Dockerfiles: `make image CONTAINER=podman`.
 CONTAINER ?= docker
 
-.PHONY: help test soak fuzz faults demo lint sqlx check-sqlx deny image
+.PHONY: help test soak fuzz faults scale demo lint sqlx check-sqlx deny image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ faults: ## break real processes, databases and APIs under load: make faults THRO
 	cargo test --locked --test it --no-run
 	FAULTS_THROTTLE_SECONDS=$(THROTTLE) scripts/with-postgres \
 		cargo test --locked --test it -- --ignored --nocapture --test-threads 1 faults::
+
+scale: ## check query plans and speed with 3,000,000 events; writes docs/query-plans.md
+	cargo bench --locked --bench scale --no-run
+	scripts/with-postgres cargo bench --locked --bench scale
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked

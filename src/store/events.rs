@@ -181,9 +181,14 @@ pub async fn list_upcoming(
              bots as "bots: Json<Vec<ObservedBot>>", raw as "raw: Json<Box<RawValue>>",
              created_at, updated_at, fingerprint
          from events
-         where id > $1 and start_time > $2 and ($3::uuid is null or calendar_id = $3)
-         order by id
-         limit $4"#,
+         where id in (
+             -- Each by its own index: one of a calendar's events, one of all.
+             (select id from events where $3::uuid is not null and calendar_id = $3 and start_time > $2 and id > $1
+              order by id limit $4)
+             union all
+             (select id from events where $3::uuid is null and start_time > $2 and id > $1 order by id limit $4)
+         )
+         order by id"#,
         after.0,
         now,
         calendar.map(|id| id.0),
