@@ -18,6 +18,9 @@ create index reconcile_queue_leased on reconcile_queue (leased_until) where leas
 create index reconcile_queue_parked on reconcile_queue (kind, key) where due_at = 'infinity';
 create index reconcile_queue_troubled on reconcile_queue (deadline) where last_error is not null;
 
+-- Rows come and go, and what is left of them in the indexes lies where claims begin to look.
+alter table reconcile_queue set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
 -- When all upcoming events were last requested that a configuration had not decided on. While none of the earlier ones has run
 -- since, there are no more of them.
 alter table configurations add column asked_at timestamptz;
