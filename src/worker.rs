@@ -78,6 +78,10 @@ impl Worker {
         let mut turns = JoinSet::new();
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         while !*stop.borrow() {
+            // All that have ended, so that one claim fills their places.
+            while let Some(ended) = turns.try_join_next_with_id() {
+                forget(&mut in_hand, ended);
+            }
             let woken = wake.notified();
             let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
             let free = self.concurrency - turns.len();
