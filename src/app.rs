@@ -78,7 +78,7 @@ impl App {
     /// The address cannot be listened on, or the TLS backend cannot be set up.
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let db = store::pool(&config.database_url, config.database_max_connections).context("DATABASE_URL")?;
-        let (inbox, writing) = Inbox::open(db.clone());
+        let (inbox, writing) = Inbox::open(db.clone(), config.list_pause);
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config.webhooks).context("RECALL_WEBHOOK_SECRETS")?),
             inbox,
@@ -253,6 +253,7 @@ pub fn reconciler(
         configuration,
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
+        list_pause: config.list_pause,
         clock,
     }
 }

@@ -45,6 +45,8 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// `FULL_SYNC_INTERVAL`.
     pub full_sync_interval: Duration,
+    /// `LIST_PAUSE`: how long a calendar that was listed is left alone.
+    pub list_pause: Duration,
 }
 
 /// The API: where, as whom, and how often.
@@ -112,6 +114,7 @@ impl Config {
             allows_deduplication_change: flag(lookup, "ALLOW_DEDUPLICATION_CHANGE")?,
             sweep_interval: interval(lookup, "SWEEP_INTERVAL", "15m")?,
             full_sync_interval: interval(lookup, "FULL_SYNC_INTERVAL", "6h")?,
+            list_pause: list_pause(lookup)?,
         })
     }
 }
@@ -297,6 +300,15 @@ fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Dur
         .ok()
         .filter(|interval| (Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)).contains(interval))
         .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration from 1s to 7d, such as 30s, 15m or 1h")))
+}
+
+fn list_pause(lookup: Lookup) -> Result<Duration, ConfigError> {
+    let variable = "LIST_PAUSE";
+    let text = lookup(variable).unwrap_or_else(|| "2s".to_owned());
+    let pause = humantime::parse_duration(&text).ok().filter(|pause| *pause <= Duration::from_secs(60));
+    pause.ok_or_else(|| {
+        wrong(variable, format!("is `{text}`: write a duration of at most 1m, such as 2s, or 0s for none"))
+    })
 }
 
 fn flag(lookup: Lookup, variable: &'static str) -> Result<bool, ConfigError> {

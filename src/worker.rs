@@ -205,11 +205,20 @@ impl Worker {
         match result {
             Ok(Outcome::Settled { generation }) => {
                 let mut db = db.acquire().await?;
-                queue::settle(&mut db, claimed, generation, now).await
+                queue::settle(&mut db, claimed, generation, self.due_again(claimed.key, now)).await
             }
             Ok(Outcome::Continues) => queue::put_off(db, claimed, now, None).await,
             Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
             Err(error) => self.end_failed_turn(claimed, &error, now).await,
+        }
+    }
+
+    /// When a key is due that was requested while its turn was taken. Lists are scarce: a storm of webhooks for a calendar is
+    /// answered by two, one at once and one that sees what came meanwhile.
+    fn due_again(&self, key: Key, now: DateTime<Utc>) -> DateTime<Utc> {
+        match key {
+            Key::Calendar(_) => now + TimeDelta::from_std(self.reconciler.list_pause).unwrap_or_default(),
+            Key::Event(_) | Key::Sweep => now,
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Reconciler {
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.
     pub full_sync_interval: Duration,
+    /// How long a calendar that was listed is left alone.
+    pub list_pause: Duration,
     /// The time.
     pub clock: Clock,
 }
