@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
+use axum::Router;
 use axum_server::Handle;
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -98,7 +99,7 @@ impl App {
 
         let server = Handle::new();
         let upkeep = tokio::spawn(keep_up(receiver.metrics.clone()));
-        let serving = Loop::spawn("receiver", serve(listener, server.clone(), receiver.clone()));
+        let serving = Loop::spawn("receiver", serve(listener, server.clone(), http::router(receiver.clone())));
         let (stop, stopped) = watch::channel(false);
         let working = Loop::spawn("worker", work(config, db.clone(), api, receiver, clock, stopped));
         let writing = Loop::spawn("inbox", async { Ok(writing.await?) });
@@ -207,11 +208,15 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> anyhow::Result<()> {
+/// Serves these routes, until `handle` says otherwise.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, routes: Router) -> anyhow::Result<()> {
     let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
     let timer = hyper_util::rt::TokioTimer::new();
     server.http_builder().http1().timer(timer).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
-    server.serve(http::router(receiver).into_make_service()).await?;
+    server.serve(routes.into_make_service()).await?;
     Ok(())
 }
 
