@@ -400,6 +400,7 @@ mod tests {
     fn what_could_not_work_is_refused() {
         assert_refused("WORKER_CONCURRENCY", "0");
         assert_refused("SWEEP_INTERVAL", "0s");
+        assert_refused("LIST_PAUSE", "2m");
         assert_refused("FULL_SYNC_INTERVAL", "8d");
         assert_refused("RECALL_LIMITS", "bot=100001");
         assert_refused("RECALL_WEBHOOK_SECRETS", "b3RoZXItc2VjcmV0LW9mLXRoZS10ZXN0cw==");
