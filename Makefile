@@ -4,7 +4,7 @@
 # Any builder of Dockerfiles: `make image CONTAINER=podman`.
 CONTAINER ?= docker
 
-.PHONY: help test soak fuzz faults scale demo lint sqlx check-sqlx deny image
+.PHONY: help test soak fuzz faults bench profile scale demo lint sqlx check-sqlx deny image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,16 @@ faults: ## break real processes, databases and APIs under load: make faults THRO
 	cargo test --locked --test it --no-run
 	FAULTS_THROTTLE_SECONDS=$(THROTTLE) scripts/with-postgres \
 		cargo test --locked --test it -- --ignored --nocapture --test-threads 1 faults::
+
+bench: ## measure how near the limits rollcall comes, into docs/performance.md: make bench FIGURES="1 2"
+	cargo build --release --locked
+	cargo bench --locked --profile performance --bench performance --no-run
+	NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres cargo bench --locked --profile performance --bench performance -- $(FIGURES)
+
+profile: ## show where the receiver's time goes under the load of figure 1; needs perf
+	cargo bench --locked --profile performance --bench performance --no-run
+	NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres cargo bench --locked --profile performance --bench performance -- profile
+	perf report --input target/receiver.perf --stdio --children --call-graph none --percent-limit 1.5
 
 scale: ## check query plans and speed with 3,000,000 events; writes docs/query-plans.md
 	cargo bench --locked --bench scale --no-run

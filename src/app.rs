@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
+use axum::Router;
 use axum_server::Handle;
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -81,7 +82,7 @@ impl App {
     /// The address cannot be listened on, or the TLS backend cannot be set up.
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let db = store::pool(&config.database_url, config.database_max_connections).context("DATABASE_URL")?;
-        let (inbox, writing) = Inbox::open(db.clone());
+        let (inbox, writing) = Inbox::open(db.clone(), config.list_pause);
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config.webhooks).context("RECALL_WEBHOOK_SECRETS")?),
             inbox,
@@ -101,7 +102,7 @@ impl App {
 
         let server = Handle::new();
         let upkeep = tokio::spawn(keep_up(receiver.metrics.clone()));
-        let serving = Loop::spawn("receiver", serve(listener, server.clone(), receiver.clone()));
+        let serving = Loop::spawn("receiver", serve(listener, server.clone(), http::router(receiver.clone())));
         let (stop, stopped) = watch::channel(false);
         let working = Loop::spawn("worker", work(config, db.clone(), api, receiver, clock, stopped));
         let writing = Loop::spawn("inbox", async { Ok(writing.await?) });
@@ -210,11 +211,15 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, receiver: Receiver) -> anyhow::Result<()> {
+/// Serves these routes, until `handle` says otherwise.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(listener: TcpListener, handle: Handle<SocketAddr>, routes: Router) -> anyhow::Result<()> {
     let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
     let timer = hyper_util::rt::TokioTimer::new();
     server.http_builder().http1().timer(timer).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
-    server.serve(http::router(receiver).into_make_service()).await?;
+    server.serve(routes.into_make_service()).await?;
     Ok(())
 }
 
@@ -256,6 +261,7 @@ pub fn reconciler(
         configuration,
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
+        list_pause: config.list_pause,
         catch_up_from: config.workspace_listing.then_some(CATCH_UP_FROM),
         retention: Retention { deliveries: config.retention_deliveries, events: config.retention_events },
         clock,

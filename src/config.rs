@@ -48,6 +48,8 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// `FULL_SYNC_INTERVAL`.
     pub full_sync_interval: Duration,
+    /// `LIST_PAUSE`: how long a calendar that was listed is left alone.
+    pub list_pause: Duration,
     /// `WORKSPACE_LISTING`: many calendars may be read by one list.
     pub workspace_listing: bool,
     /// `RETENTION_DELIVERIES`; at least a week.
@@ -121,6 +123,7 @@ impl Config {
             allows_deduplication_change: flag(lookup, "ALLOW_DEDUPLICATION_CHANGE")?,
             sweep_interval: interval(lookup, "SWEEP_INTERVAL", "15m")?,
             full_sync_interval: interval(lookup, "FULL_SYNC_INTERVAL", "6h")?,
+            list_pause: list_pause(lookup)?,
             workspace_listing: workspace_listing(lookup)?,
             retention_deliveries: retention(lookup, "RETENTION_DELIVERIES", 30, 7, "a sender may repeat a delivery")?,
             retention_events: retention(lookup, "RETENTION_EVENTS", 90, 60, "Recall lists an event")?,
@@ -311,6 +314,15 @@ fn interval(lookup: Lookup, variable: &'static str, default: &str) -> Result<Dur
         .ok_or_else(|| wrong(variable, format!("is `{text}`: write a duration from 1s to 7d, such as 30s, 15m or 1h")))
 }
 
+fn list_pause(lookup: Lookup) -> Result<Duration, ConfigError> {
+    let variable = "LIST_PAUSE";
+    let text = lookup(variable).unwrap_or_else(|| "2s".to_owned());
+    let pause = humantime::parse_duration(&text).ok().filter(|pause| *pause <= Duration::from_secs(60));
+    pause.ok_or_else(|| {
+        wrong(variable, format!("is `{text}`: write a duration of at most 1m, such as 2s, or 0s for none"))
+    })
+}
+
 fn workspace_listing(lookup: Lookup) -> Result<bool, ConfigError> {
     match lookup("WORKSPACE_LISTING").as_deref() {
         None | Some("auto") => Ok(true),
@@ -427,6 +439,7 @@ mod tests {
     fn what_could_not_work_is_refused() {
         assert_refused("WORKER_CONCURRENCY", "0");
         assert_refused("SWEEP_INTERVAL", "0s");
+        assert_refused("LIST_PAUSE", "2m");
         assert_refused("FULL_SYNC_INTERVAL", "8d");
         assert_refused("RECALL_LIMITS", "bot=100001");
         assert_refused("RETENTION_DELIVERIES", "6d");

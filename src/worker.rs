@@ -80,6 +80,10 @@ impl Worker {
         let mut turns = JoinSet::new();
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         while !*stop.borrow() {
+            // All that have ended, so that one claim fills their places.
+            while let Some(ended) = turns.try_join_next_with_id() {
+                forget(&mut in_hand, ended);
+            }
             let woken = wake.notified();
             let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
             let free = self.concurrency - turns.len();
@@ -205,11 +209,20 @@ impl Worker {
         match result {
             Ok(Outcome::Settled { generation }) => {
                 let mut db = db.acquire().await?;
-                queue::settle(&mut db, claimed, generation, now).await
+                queue::settle(&mut db, claimed, generation, self.due_again(claimed.key, now)).await
             }
             Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None).await,
             Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
             Err(error) => self.end_failed_turn(claimed, &error, now).await,
+        }
+    }
+
+    /// When a key is due that was requested while its turn was taken. Lists are scarce: a storm of webhooks for a calendar is
+    /// answered by two, one at once and one that sees what came meanwhile.
+    fn due_again(&self, key: Key, now: DateTime<Utc>) -> DateTime<Utc> {
+        match key {
+            Key::Calendar(_) => now + TimeDelta::from_std(self.reconciler.list_pause).unwrap_or_default(),
+            Key::Event(_) | Key::Sweep | Key::Workspace => now,
         }
     }
 

@@ -82,7 +82,13 @@ async fn live(service: &Service, now: DateTime<Utc>) -> Result<(), Failure> {
 async fn sweep(service: &Service, now: DateTime<Utc>) -> Result<(), Failure> {
     // As at the first sweep of a new configuration.
     service.db.execute("/* bench */ update configurations set asked_at = null").await?;
-    let request = Request { key: Key::Sweep, since: None, deadline: now - TimeDelta::days(1), cause: "the bench", events_only: false };
+    let request = Request {
+        key: Key::Sweep,
+        since: None,
+        deadline: now - TimeDelta::days(1),
+        cause: "the bench",
+        events_only: false,
+    };
     queue::request(&mut *service.db.acquire().await?, &[request], now).await?;
     while queued_sweeps(service).await? > 0 {
         service.worker.take_one_turn().await?;

@@ -117,8 +117,13 @@ async fn first_bot(service: &Service) -> Result<f64, Failure> {
 /// Milliseconds that a claim of one key takes.
 async fn claim(service: &Service) -> Result<f64, Failure> {
     let (db, now) = (&service.db, service.worker.reconciler().clock.now());
-    let request =
-        |_| Request { key: Key::Event(EventId(Uuid::new_v4())), since: None, deadline: now, cause: "the bench", events_only: false };
+    let request = |_| Request {
+        key: Key::Event(EventId(Uuid::new_v4())),
+        since: None,
+        deadline: now,
+        cause: "the bench",
+        events_only: false,
+    };
     let requests: Vec<Request> = (0..CLAIMS).map(request).collect();
     queue::request(&mut *db.acquire().await?, &requests, now).await?;
     let mut latencies = vec![];

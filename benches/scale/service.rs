@@ -46,6 +46,7 @@ impl Service {
             ("RECALL_WEBHOOK_SECRETS", sim::DEFAULT_SECRET.into()),
             ("RECALL_LIMITS", "list=10000,read=10000,bot=10000".into()),
             ("ADMIN_TOKEN", ADMIN.into()),
+            ("LIST_PAUSE", "0s".into()),
         ]);
         let config = Config::from_lookup(&|name| vars.get(name).cloned())?;
         let (clock, health) = (Clock::system(), ApiHealth::default());
@@ -56,7 +57,7 @@ impl Service {
         tx.commit().await?;
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config.webhooks)?),
-            inbox: Inbox::open(db.clone()).0,
+            inbox: Inbox::open(db.clone(), config.list_pause).0,
             db: db.clone(),
             is_migrated: Arc::new(AtomicBool::new(true)),
             api_health: health.clone(),

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -23,7 +23,6 @@ use crate::{
     store::{
         self,
         deliveries::{self, Delivery},
-        queue::{self, Key, Request},
     },
     telemetry::{self, chain},
 };
@@ -55,10 +54,11 @@ struct Waiting {
 }
 
 impl Inbox {
-    /// Starts the writer. It ends when all inboxes are dropped and what they took is committed.
-    pub fn open(db: PgPool) -> (Self, JoinHandle<()>) {
+    /// Starts the writer. It ends when all inboxes are dropped and what they took is committed. A calendar that was listed less
+    /// than `list_pause` ago is due when that is over.
+    pub fn open(db: PgPool, list_pause: Duration) -> (Self, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        (Self(sender), tokio::spawn(write(db, receiver)))
+        (Self(sender), tokio::spawn(write(db, list_pause, receiver)))
     }
 
     /// Commits a delivery, and the request for its calendar's key with it.
@@ -72,7 +72,7 @@ impl Inbox {
     }
 }
 
-async fn write(db: PgPool, mut receiver: mpsc::Receiver<Waiting>) {
+async fn write(db: PgPool, list_pause: Duration, mut receiver: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while receiver.recv_many(&mut batch, MAX_BATCH).await > 0 {
         refuse_late(&mut batch);
@@ -82,7 +82,7 @@ async fn write(db: PgPool, mut receiver: mpsc::Receiver<Waiting>) {
         metrics::histogram!(telemetry::BATCH_SIZE).record(batch.len() as f64);
         let (deliveries, answers): (Vec<Delivery>, Vec<_>) =
             batch.drain(..).map(|waiting| (waiting.delivery, waiting.answer)).unzip();
-        let results = commit_batch(&db, &deliveries).await;
+        let results = commit_batch(&db, list_pause, &deliveries).await;
         for (answer, result) in answers.into_iter().zip(results) {
             // Whoever has hung up will send it again, and the id will be known.
             let _ = answer.send(result);
@@ -101,13 +101,14 @@ fn refuse_late(batch: &mut Vec<Waiting>) {
 }
 
 /// Whether each of the deliveries was committed.
-async fn commit_batch(db: &PgPool, deliveries: &[Delivery]) -> Vec<Result<(), NotCommitted>> {
-    match commit(db, deliveries).await {
+async fn commit_batch(db: &PgPool, list_pause: Duration, deliveries: &[Delivery]) -> Vec<Result<(), NotCommitted>> {
+    match commit(db, list_pause, deliveries).await {
         Ok(()) => vec![Ok(()); deliveries.len()],
         Err(store::Error::Refused(_)) if deliveries.len() > 1 => {
             let mut results = Vec::with_capacity(deliveries.len());
             for delivery in deliveries {
-                results.push(commit(db, std::slice::from_ref(delivery)).await.map_err(|error| not_committed(&error)));
+                let committed = commit(db, list_pause, std::slice::from_ref(delivery)).await;
+                results.push(committed.map_err(|error| not_committed(&error)));
             }
             results
         }
@@ -121,9 +122,9 @@ fn not_committed(error: &store::Error) -> NotCommitted {
 }
 
 /// Commits, or says in time that it cannot: a sender must not be left waiting, nor those behind it.
-async fn commit(db: &PgPool, deliveries: &[Delivery]) -> Result<(), store::Error> {
+async fn commit(db: &PgPool, list_pause: Duration, deliveries: &[Delivery]) -> Result<(), store::Error> {
     let mut connection = db.acquire().await?;
-    match timeout(COMMIT_LIMIT, commit_on(&mut connection, deliveries)).await {
+    match timeout(COMMIT_LIMIT, commit_on(&mut connection, list_pause, deliveries)).await {
         Ok(result) => result,
         Err(_) => {
             // What it is waiting for may never come. Given back to the pool it would be waited for there.
@@ -133,26 +134,15 @@ async fn commit(db: &PgPool, deliveries: &[Delivery]) -> Result<(), store::Error
     }
 }
 
-async fn commit_on(connection: &mut PgConnection, deliveries: &[Delivery]) -> Result<(), store::Error> {
-    let mut tx = connection.begin().await?;
-    let mut new: HashSet<String> = deliveries::record(&mut *tx, deliveries).await?.into_iter().collect();
-    // A repeated delivery costs nothing more, not even in the batch of the first.
-    let fresh: Vec<&Delivery> = deliveries.iter().filter(|delivery| new.remove(&delivery.id)).collect();
-    let causes: Vec<String> = fresh.iter().map(|delivery| format!("delivery {}", delivery.id)).collect();
-    let requests: Vec<Request> = fresh
-        .iter()
-        .zip(&causes)
-        .filter_map(|(delivery, cause)| {
-            let key = Key::Calendar(delivery.calendar_id?);
-            let (since, deadline) = (delivery.last_updated_ts, delivery.received_at);
-            Some(Request { key, since, deadline, cause, events_only: since.is_some() })
-        })
-        .collect();
-    if let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() {
-        queue::request(&mut tx, &requests, now).await?;
-    }
-    tx.commit().await?;
-    for delivery in fresh {
+async fn commit_on(
+    connection: &mut PgConnection,
+    list_pause: Duration,
+    deliveries: &[Delivery],
+) -> Result<(), store::Error> {
+    let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() else { return Ok(()) };
+    let new = deliveries::accept(connection, deliveries, list_pause, now).await?;
+    let mut new: HashSet<String> = new.into_iter().collect();
+    for delivery in deliveries.iter().filter(|delivery| new.remove(&delivery.id)) {
         let calendar = delivery.calendar_id.map(tracing::field::display);
         tracing::info!(delivery.id, topic = delivery.topic, calendar.id = calendar, "delivery accepted");
     }

@@ -26,7 +26,7 @@ use crate::{
     store::{
         calendars, decisions,
         decisions::{Decision, NewDecision},
-        events,
+        events, known,
         queue::Claimed,
         requests, settings,
     },
@@ -75,10 +75,8 @@ impl Known {
 impl Reconciler {
     pub(super) async fn reconcile_event(&self, id: EventId, claimed: &Claimed) -> Result<Outcome, Error> {
         let settled = Outcome::Settled { generation: claimed.generation };
-        let Some(event) = events::load(&self.db, id).await? else { return Ok(settled) };
-        let calendar = calendars::load(&self.db, event.calendar_id).await?;
-        let settings = settings::load(&self.db, &event).await?;
-        let decision = decisions::load(&self.db, id).await?;
+        let Some(known) = known::load(&self.db, id).await? else { return Ok(settled) };
+        let known::Known { event, calendar, settings, decision } = known;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
         let mut known =

@@ -69,6 +69,8 @@ pub struct Reconciler {
     pub sweep_interval: Duration,
     /// How often a calendar is read whole.
     pub full_sync_interval: Duration,
+    /// How long a calendar that was listed is left alone.
+    pub list_pause: Duration,
     /// With so many calendars that wait for their events the whole workspace is listed; `None`: never.
     pub catch_up_from: Option<u32>,
     /// How long things are remembered.

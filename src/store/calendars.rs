@@ -92,15 +92,15 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
 }
 
 /// A calendar as it is stored.
-struct Row {
-    id: Uuid,
-    platform: String,
-    email: Option<String>,
-    status: String,
-    disconnected_at: Option<DateTime<Utc>>,
-    metadata: Option<Json<Box<RawValue>>>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) platform: String,
+    pub(super) email: Option<String>,
+    pub(super) status: String,
+    pub(super) disconnected_at: Option<DateTime<Utc>>,
+    pub(super) metadata: Option<Json<Box<RawValue>>>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
 }
 
 impl From<Row> for Calendar {

@@ -1,9 +1,11 @@
 //! Deliveries: each webhook POST that was acknowledged.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::Error;
+use super::{Error, queue::CHANNEL};
 use crate::domain::calendar::CalendarId;
 
 /// One webhook POST, proven and parsed.
@@ -23,11 +25,20 @@ pub struct Delivery {
     pub received_at: DateTime<Utc>,
 }
 
-/// Records deliveries; returns the ids of those that were not recorded before.
+/// Records deliveries, and requests the calendars of those that were not recorded before. Returns the ids of these.
+///
+/// A calendar that was listed less than `list_pause` ago is due when that is over: what comes until then is answered by one list.
+///
+/// One statement, and so one transaction and one round trip: a lone sender waits for its commit and for little else.
 ///
 /// # Errors
-/// The database's.
-pub async fn record(db: impl PgExecutor<'_>, deliveries: &[Delivery]) -> Result<Vec<String>, Error> {
+/// The database's; then nothing is recorded.
+pub async fn accept(
+    db: impl PgExecutor<'_>,
+    deliveries: &[Delivery],
+    list_pause: Duration,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, Error> {
     let mut ordered: Vec<&Delivery> = deliveries.iter().collect();
     // Two transactions that insert the same ids in different orders would deadlock.
     ordered.sort_by(|a, b| a.id.cmp(&b.id));
@@ -38,19 +49,47 @@ pub async fn record(db: impl PgExecutor<'_>, deliveries: &[Delivery]) -> Result<
     let since: Vec<Option<DateTime<Utc>>> = ordered.iter().map(|delivery| delivery.last_updated_ts).collect();
     let proved_by: Vec<&str> = ordered.iter().map(|delivery| delivery.proved_by.as_str()).collect();
     let received_at: Vec<DateTime<Utc>> = ordered.iter().map(|delivery| delivery.received_at).collect();
-    let new = sqlx::query_scalar!(
-        "insert into deliveries (id, topic, calendar_id, last_updated_ts, proved_by, received_at)
-         select * from unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[], $5::text[], $6::timestamptz[])
-         on conflict (id) do nothing
-         returning id",
+    let accepted = sqlx::query!(
+        // A repeated delivery costs nothing more, not even in the batch of the first.
+        r#"with new as (
+             insert into deliveries (id, topic, calendar_id, last_updated_ts, proved_by, received_at)
+             select * from unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[], $5::text[], $6::timestamptz[])
+             on conflict (id) do nothing
+             returning id, calendar_id, last_updated_ts, received_at
+         ), requested as (
+             -- As `queue::request` does it.
+             insert into reconcile_queue as queue
+                 (kind, key, since, deadline, requested_at, due_at, cause, events_only)
+             select 'calendar', new.calendar_id, min(last_updated_ts), min(received_at), $7::timestamptz,
+                 greatest($7::timestamptz, max(synced_at) + $9::float8 * interval '1 second'), 'delivery ' || max(new.id),
+                 bool_and(last_updated_ts is not null)
+             from new left join calendars on calendars.id = new.calendar_id
+             where new.calendar_id is not null
+             group by new.calendar_id
+             order by new.calendar_id
+             on conflict (kind, key) do update set
+                 generation = nextval('reconcile_generation'),
+                 since = least(queue.since, excluded.since),
+                 deadline = least(queue.deadline, excluded.deadline),
+                 attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+                 due_at = least(queue.due_at, excluded.due_at),
+                 is_due = true,
+                 cause = excluded.cause,
+                 events_only = queue.events_only and excluded.events_only
+             returning key
+         )
+         select array(select id from new) as "new!", (select pg_notify($8, '')::text from requested limit 1) as told"#,
         &ids as &[&str],
         &topics as &[&str],
         &calendars as &[Option<uuid::Uuid>],
         &since as &[Option<DateTime<Utc>>],
         &proved_by as &[&str],
         &received_at,
+        now,
+        CHANNEL,
+        list_pause.as_secs_f64(),
     )
-    .fetch_all(db)
+    .fetch_one(db)
     .await?;
-    Ok(new)
+    Ok(accepted.new)
 }

@@ -99,24 +99,24 @@ fn column<'a, T>(events: &[&'a Event], field: impl Fn(&'a Event) -> T) -> Vec<T>
 }
 
 /// An event as it is stored.
-struct Row {
-    id: Uuid,
-    calendar_id: Uuid,
-    platform: String,
-    platform_id: String,
-    ical_uid: String,
-    start_time: DateTime<Utc>,
-    end_time: DateTime<Utc>,
-    meeting_url: Option<String>,
-    meeting_platform: Option<String>,
-    series_id: Option<String>,
-    is_deleted: bool,
-    is_cancelled: bool,
-    bots: Json<Vec<ObservedBot>>,
-    raw: Json<Box<RawValue>>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    fingerprint: Option<Vec<u8>>,
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) calendar_id: Uuid,
+    pub(super) platform: String,
+    pub(super) platform_id: String,
+    pub(super) ical_uid: String,
+    pub(super) start_time: DateTime<Utc>,
+    pub(super) end_time: DateTime<Utc>,
+    pub(super) meeting_url: Option<String>,
+    pub(super) meeting_platform: Option<String>,
+    pub(super) series_id: Option<String>,
+    pub(super) is_deleted: bool,
+    pub(super) is_cancelled: bool,
+    pub(super) bots: Json<Vec<ObservedBot>>,
+    pub(super) raw: Json<Box<RawValue>>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
+    pub(super) fingerprint: Option<Vec<u8>>,
 }
 
 impl From<Row> for Event {

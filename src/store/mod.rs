@@ -8,6 +8,7 @@ pub mod configurations;
 pub mod decisions;
 pub mod deliveries;
 pub mod events;
+pub mod known;
 pub mod queue;
 pub mod queue_state;
 pub mod requests;

@@ -123,35 +123,41 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
     let causes: Vec<&str> = requests.iter().map(|request| request.cause).collect();
     let events_only: Vec<bool> = requests.iter().map(|request| request.events_only).collect();
     sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
-         -- One row per key, in one order: a row cannot be hit twice, and concurrent requests cannot deadlock.
-         select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause), bool_and(events_only)
-         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[], $7::boolean[])
-             as wish (kind, key, since, deadline, cause, events_only)
-         group by kind, key
-         order by kind, key
-         on conflict (kind, key) do update set
-             generation = nextval('reconcile_generation'),
-             since = least(queue.since, excluded.since),
-             -- An event's deadline is its start, which may have moved back; a calendar's only gets nearer.
-             deadline = case when queue.kind = 'event' then excluded.deadline
-                             else least(queue.deadline, excluded.deadline) end,
-             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at),
-             is_due = true,
-             cause = excluded.cause,
-             events_only = queue.events_only and excluded.events_only",
+        r#"with requested as (
+             insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
+             -- One row per key, in one order: a row cannot be hit twice, and concurrent requests cannot deadlock.
+             select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause), bool_and(events_only)
+             from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[], $8::boolean[])
+                 as wish (kind, key, since, deadline, cause, events_only)
+             group by kind, key
+             order by kind, key
+             on conflict (kind, key) do update set
+                 generation = nextval('reconcile_generation'),
+                 since = least(queue.since, excluded.since),
+                 -- An event's deadline is its start, which may have moved back; a calendar's only gets nearer.
+                 deadline = case when queue.kind = 'event' then excluded.deadline
+                                 else least(queue.deadline, excluded.deadline) end,
+                 attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+                 due_at = least(queue.due_at, excluded.due_at),
+                 is_due = true,
+                 cause = excluded.cause,
+                 events_only = queue.events_only and excluded.events_only
+             returning key
+         )
+         -- As `notify` does it, without another round trip.
+         select pg_notify($7, '')::text from requested limit 1"#,
         &kinds as &[&str],
         &ids,
         &since as &[Option<DateTime<Utc>>],
         &deadlines,
         now,
         &causes as &[&str],
+        CHANNEL,
         &events_only,
     )
-    .execute(&mut *db)
+    .fetch_one(&mut *db)
     .await?;
-    notify(db).await
+    Ok(())
 }
 
 /// Tells all workers, at commit, that keys are due.
@@ -299,12 +305,17 @@ async fn wake_due(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Erro
 }
 
 /// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was
-/// requested again meanwhile. A turn that finished a run of an older generation than it claimed has not answered the hints
+/// requested again meanwhile: then it is due at `again_at`. A turn that finished a run of an older generation than it claimed has not answered the hints
 /// that it claimed, so they stay.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
-pub async fn settle(db: &mut PgConnection, claimed: &Claimed, answered: i64, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn settle(
+    db: &mut PgConnection,
+    claimed: &Claimed,
+    answered: i64,
+    again_at: DateTime<Utc>,
+) -> Result<(), Error> {
     // Two statements: one that did both would judge the second half by a snapshot in which a concurrent request is not
     // there yet, and leave the row leased.
     let deleted = sqlx::query!(
@@ -328,7 +339,7 @@ pub async fn settle(db: &mut PgConnection, claimed: &Claimed, answered: i64, now
         claimed.key.kind(),
         claimed.key.id(),
         claimed.token,
-        now,
+        again_at,
         answered == claimed.generation,
     )
     .execute(db)

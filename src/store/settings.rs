@@ -84,16 +84,24 @@ pub async fn load_several(db: impl PgExecutor<'_>, events: &[Event]) -> Result<H
     .await?;
     let mut found: HashMap<EventId, Settings> = HashMap::new();
     for row in rows {
-        if let (Some(said), Some(scope)) = (Said::from_table(&row.aspect, row.value), scope(&row.scope)) {
-            let setting = Setting { scope, said, who: row.who, why: row.why, set_at: row.set_at };
-            found.entry(EventId(row.event)).or_default().0.push(setting);
-        }
+        let setting = setting(&row.scope, &row.aspect, row.value, row.who, row.why, row.set_at);
+        found.entry(EventId(row.event)).or_default().0.extend(setting);
     }
     Ok(found)
 }
 
-fn scope(name: &str) -> Option<Scope> {
-    [Scope::All, Scope::Calendar, Scope::Series, Scope::Event].into_iter().find(|scope| scope.as_str() == name)
+/// A setting as it is stored; `None` for what a later release has written.
+pub(super) fn setting(
+    scope: &str,
+    aspect: &str,
+    value: String,
+    who: String,
+    why: String,
+    set_at: DateTime<Utc>,
+) -> Option<Setting> {
+    let scope =
+        [Scope::All, Scope::Calendar, Scope::Series, Scope::Event].into_iter().find(|at| at.as_str() == scope)?;
+    Some(Setting { scope, said: Said::from_table(aspect, value)?, who, why, set_at })
 }
 
 /// A setting, and what it is about.
@@ -124,8 +132,7 @@ pub async fn list(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Listed>, Er
     .fetch_all(db)
     .await?;
     let listed = rows.into_iter().filter_map(|row| {
-        let said = Said::from_table(&row.aspect, row.value)?;
-        let setting = Setting { scope: scope(&row.scope)?, said, who: row.who, why: row.why, set_at: row.set_at };
+        let setting = setting(&row.scope, &row.aspect, row.value, row.who, row.why, row.set_at)?;
         Some(Listed { id: row.id, series: row.series, setting })
     });
     Ok(listed.collect())

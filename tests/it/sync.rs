@@ -329,3 +329,20 @@ async fn an_event_that_slips_past_a_page_is_found_by_the_next_sync() {
     assert_eq!(world.sim.live_bots().len(), 5);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_storm_of_webhooks_for_a_calendar_costs_two_lists() {
+    let world = World::with(&[("LIST_PAUSE", "2s")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.advance(TimeDelta::seconds(2));
+    world.sim.clear_calls();
+    for _ in 0..50 {
+        world.sim.touch_calendar(calendar);
+        world.settle().await;
+    }
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 1, "the first is answered at once");
+    world.advance(TimeDelta::seconds(2));
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 2, "all others by one list");
+    world.finish().await;
+}

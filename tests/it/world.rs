@@ -97,6 +97,8 @@ impl World {
             ("RECALL_WEBHOOK_TOKENS", format!("another-token,{TOKEN}")),
             // The clock stands still, so a minute's budget has to do for the whole test.
             ("RECALL_LIMITS", "list=1000,read=1000,bot=1000".into()),
+            // Nor would a calendar ever be due again.
+            ("LIST_PAUSE", "0s".into()),
         ]);
         all.extend(vars.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let clock = Clock::manual(now);
@@ -347,7 +349,7 @@ impl Replica {
 pub fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) -> Receiver {
     Receiver {
         verifier: Arc::new(Verifier::new(&config.webhooks).unwrap()),
-        inbox: Inbox::open(db.clone()).0,
+        inbox: Inbox::open(db.clone(), config.list_pause).0,
         db: db.clone(),
         is_migrated: Arc::new(AtomicBool::new(true)),
         api_health,

@@ -142,6 +142,8 @@ impl<'a> Stage<'a> {
             ("RECALL_WEBHOOK_SECRETS", sim::DEFAULT_SECRET.to_owned()),
             ("RECALL_LIMITS", format!("list={list},read={read},bot={bot}")),
             ("ALLOW_DEDUPLICATION_CHANGE", "true".to_owned()),
+            // Time passes between operations alone.
+            ("LIST_PAUSE", "0s".to_owned()),
         ]);
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();

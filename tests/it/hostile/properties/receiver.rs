@@ -72,7 +72,7 @@ impl Stage {
         let db = store::pool(&"postgres://localhost/none".into(), 1).expect("a URL");
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config).expect("secrets")),
-            inbox: Inbox::open(db.clone()).0,
+            inbox: Inbox::open(db.clone(), std::time::Duration::ZERO).0,
             db,
             is_migrated: Arc::new(AtomicBool::new(false)),
             api_health: ApiHealth::default(),
