@@ -64,14 +64,15 @@ impl Reconciler {
     }
 
     async fn is_covered(&self, key: &str, event: EventId, open: &[EventId]) -> Result<bool, Error> {
+        let mut is_in_doubt = false;
         for other in open.iter().filter(|other| **other != event) {
-            self.close_call(key, *other).await?;
+            is_in_doubt |= !self.close_call(key, *other).await?;
         }
-        Ok(decisions::is_scheduled_elsewhere(&self.db, key, event).await?)
+        Ok(is_in_doubt || decisions::is_scheduled_elsewhere(&self.db, key, event).await?)
     }
 
-    /// Finds out what became of a call whose answer was lost.
-    async fn close_call(&self, key: &str, event: EventId) -> Result<(), Error> {
+    /// Finds out what became of a call whose answer was lost. Returns whether that is known by now.
+    async fn close_call(&self, key: &str, event: EventId) -> Result<bool, Error> {
         let sent_at = self.clock.now();
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
             Ok(answer) => {
@@ -93,13 +94,12 @@ impl Reconciler {
                 }
                 tx.commit().await?;
             }
-            // Its bot may be in the call all the same, and nobody can tell.
-            Err(Error::Api(error)) if error.failure() == Failure::NotFound => {
-                decisions::leave_behind(&self.db, &[key], sent_at).await?;
-            }
+            // Its bot may be in the call all the same, and nobody can tell, unless the event comes back.
+            Err(Error::Api(error)) if error.failure() == Failure::NotFound => return Ok(false),
             Err(error) => return Err(error),
         }
-        Ok(bot_keys::close_call(&self.db, key, event).await?)
+        bot_keys::close_call(&self.db, key, event).await?;
+        Ok(true)
     }
 
     /// Lets go of a key.

@@ -195,12 +195,25 @@ impl Reconciler {
                 if says_what_became_of_it(&error) {
                     known.held.iter_mut().for_each(HeldKey::close);
                 }
-                self.mirror_refusal(known, error).await?;
+                if is_permanent(&error) && !known.is_fresh {
+                    self.look_for_a_reason(known, error).await?;
+                } else {
+                    self.mirror_refusal(known, error).await?;
+                }
                 false
             }
         };
         known.held.iter_mut().for_each(HeldKey::close);
         Ok(is_done)
+    }
+
+    /// What is mirrored may be the reason of a refusal: the event may have moved to a calendar that Recall is cut off from, and
+    /// that is listed no more. If it has changed, it is planned with what it is now; or else the refusal stands.
+    async fn look_for_a_reason(&self, known: &mut Known, refusal: Error) -> Result<(), Error> {
+        let version = |event: &Event| (event.updated_at, event.calendar_id);
+        let before = version(&known.event);
+        self.read_afresh(known).await?;
+        if version(&known.event) == before && !known.event.is_deleted { Err(refusal) } else { Ok(()) }
     }
 
     /// From now until the call is answered nobody knows how the bot is made: if the answer is lost, and the configuration is
@@ -395,6 +408,10 @@ fn accepted(answer: &Event, scheduled: &Scheduled) -> String {
 /// Whether a call that failed is known to have done nothing.
 fn says_what_became_of_it(error: &Error) -> bool {
     !matches!(error, Error::Api(error) if error.failure() == Failure::Transient)
+}
+
+fn is_permanent(error: &Error) -> bool {
+    matches!(error, Error::Api(error) if error.failure() == Failure::Permanent)
 }
 
 /// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it

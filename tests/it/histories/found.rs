@@ -262,3 +262,37 @@ async fn what_is_read_of_another_event_is_looked_at() {
     ])
     .await;
 }
+
+/// An event moved to a calendar that was cut off before it was listed. Its bot was asked for with what was mirrored, refused
+/// for good, and the key parked for ever.
+#[tokio::test]
+async fn an_event_that_moved_to_a_calendar_that_is_cut_off_is_left_alone() {
+    survives(&[
+        Connect { person: 0, is_outlook: true },
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        CreateMany { calendar: 1, count: 10, in_minutes: 1440 },
+        Turns { replica: 1, count: 20 },
+        Transfer { event: 0, calendar: 0 },
+        Restart { replica: 0, with: BotNamed(1) },
+        Disconnect { calendar: 3 },
+    ])
+    .await;
+}
+
+/// The API said twice that an event is gone, which was not so, while a call for it was open: the meeting counted as having its
+/// bot for ever, and the event as covered by itself.
+#[tokio::test]
+async fn an_event_that_comes_back_puts_an_end_to_the_doubt_about_its_call() {
+    survives(&[
+        Connect { person: 1, is_outlook: true },
+        Connect { person: 2, is_outlook: false },
+        Meet { calendars: 4, in_minutes: -15, minutes: 180, link: 0 },
+        Turns { replica: 0, count: 2 },
+        HangIn { replica: 1, after_acting: false },
+        Fail { call: Event, with: Answers(404), times: 2 },
+        Advance { minutes: 5 },
+        Turns { replica: 0, count: 20 },
+    ])
+    .await;
+}
