@@ -41,6 +41,8 @@ use crate::{
 
 /// Pages of one list, at most: several minutes of all list calls. Calendars that are in a hurry wait for them.
 const MAX_PAGES: u32 = 400;
+/// Pages that a list may have in any case.
+const FEWEST_PAGES: u32 = 5;
 /// Pages of one turn.
 const MAX_PAGES_PER_TURN: u32 = 10;
 /// How long keys wait for the list that answers them, at most.
@@ -208,7 +210,8 @@ impl Reconciler {
             generation,
             started_at,
             patience_ends: started_at + PATIENCE,
-            max_pages: (keys / 2).clamp(2, MAX_PAGES),
+            // What is read again is read to its end.
+            max_pages: answers_from.map_or(MAX_PAGES, |_| (keys / 2).clamp(FEWEST_PAGES, MAX_PAGES)),
             next: None,
             pages: 0,
             events: 0,

@@ -29,7 +29,7 @@ pub struct Delivery {
 ///
 /// A calendar that was listed less than `list_pause` ago is due when that is over: what comes until then is answered by one list.
 ///
-/// One statement, and so one transaction and one round trip: a lone sender waits for its commit and for little else.
+/// One statement: a lone sender waits for its commit and for little else.
 ///
 /// # Errors
 /// The database's; then nothing is recorded.

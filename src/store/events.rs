@@ -227,7 +227,8 @@ pub async fn record_unreadable(
 ) -> Result<(), Error> {
     sqlx::query!(
         "insert into unreadable_events (calendar_id, event_id, reason, first_seen, last_seen)
-         values ($1, $2, $3, $4, $4)
+         -- A calendar that is not read would keep it for ever.
+         select $1, $2, $3, $4, $4 where exists (select from calendars where id = $1 and status = 'connected' and gone_at is null)
          on conflict (calendar_id, event_id) do update set reason = excluded.reason, last_seen = excluded.last_seen",
         calendar.0,
         event_id,

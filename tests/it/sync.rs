@@ -346,3 +346,22 @@ async fn a_storm_of_webhooks_for_a_calendar_costs_two_lists() {
     assert_eq!(world.count_calls(Endpoint::ListEvents), 2, "all others by one list");
     world.finish().await;
 }
+
+#[tokio::test]
+async fn the_cursor_of_a_calendar_that_never_changes_follows_the_others_five_minutes_behind() {
+    let world = World::new().await;
+    let quiet = world.calendar("ada@acme.test").await;
+    world.meeting(quiet);
+    let busy = world.calendar("bob@acme.test").await;
+    world.settle().await;
+    world.advance(TimeDelta::hours(1));
+    world.meeting(busy);
+    world.sim.deliver_due().await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    world.request_sweep().await;
+    world.settle().await;
+    let cursor = world.query(&format!("select to_json(cursor)#>>'{{}}' from calendars where id = '{quiet}'")).await;
+    let cursor: chrono::DateTime<chrono::Utc> = cursor.parse().unwrap();
+    assert_eq!((world.now() - cursor).num_minutes(), 5);
+    world.finish().await;
+}
