@@ -1,6 +1,6 @@
 //! Requests of many keys at once, for what the mirror knows of: by the sweep, and by a configuration that is new.
 //!
-//! Rows are locked in the order of their keys, as by [`queue::request`](super::queue::request), and few at a time: each step is
+//! Rows are locked in the order of their keys, as by [`queue::request`], and few at a time: each step is
 //! a transaction of its own, so neither ingest nor turns wait for a sweep of all calendars. What a sweep that died in between
 //! has not requested, the next one does: the sweep's key stays in the queue until it is done.
 
