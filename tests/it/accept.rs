@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Client;
 use rollcall::{
     http::inbox::{Inbox, NotCommitted},
-    store::deliveries::Delivery,
+    store::{self, deliveries::Delivery},
 };
 use serde_json::json;
 use sqlx::Executor;
@@ -217,6 +217,18 @@ async fn only_post_is_allowed_and_other_paths_are_404() {
     let get = |path: &str| Client::new().get(format!("{}{path}", world.replica.url)).send();
     assert_eq!(get("/webhooks/recall").await.unwrap().status().as_u16(), 405);
     assert_eq!(get("/").await.unwrap().status().as_u16(), 404);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_acknowledged_delivery_is_committed_whatever_a_cut_off_turn_has_left_open() {
+    let world = World::new().await;
+    let db = store::pool(&world.vars["DATABASE_URL"].clone().into(), 1).unwrap();
+    // As a turn does that ends in the midst of beginning a transaction.
+    db.acquire().await.unwrap().execute("begin").await.unwrap();
+    let (inbox, _writing) = Inbox::open(db, Duration::ZERO);
+    assert_eq!(accept_at_once(&world, &inbox, 1).await, [Ok(())]);
+    assert_eq!(world.query("select count(*) from deliveries").await, "1");
     world.finish().await;
 }
 
