@@ -330,7 +330,7 @@ pub async fn try_prepare_database(
     is_migrated.store(true, Ordering::Release);
     let now = clock.now();
     let would_be_held_back = announce(db, config, now).await?;
-    let mut tx = db.begin().await?;
+    let mut tx = store::begin(db).await?;
     let standing = configuration::register(&mut tx, &config.policy, would_be_held_back, now).await?;
     budget::provision(&mut tx, config.recall.limits).await?;
     let sweep =

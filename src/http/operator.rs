@@ -193,7 +193,7 @@ async fn say(receiver: &Receiver, subject: Subject, aspect: &str, body: &[u8]) -
         other => other.to_string(),
     };
     let said = Said::read(aspect, &value).map_err(|problem| Refused::Malformed(format!("value {problem}")))?;
-    let mut tx = receiver.db.begin().await.map_err(store::Error::from)?;
+    let mut tx = store::begin(&receiver.db).await?;
     let now = receiver.clock.now();
     let events = settings::set(&mut tx, &subject, &said, &saying.who, &saying.why, now).await?;
     tx.commit().await.map_err(store::Error::from)?;
@@ -201,7 +201,7 @@ async fn say(receiver: &Receiver, subject: Subject, aspect: &str, body: &[u8]) -
 }
 
 async fn take_back(receiver: &Receiver, subject: Subject, aspect: &str, who: &str) -> Result<Response, Refused> {
-    let mut tx = receiver.db.begin().await.map_err(store::Error::from)?;
+    let mut tx = store::begin(&receiver.db).await?;
     let events = settings::clear(&mut tx, &subject, aspect, who, receiver.clock.now()).await?;
     tx.commit().await.map_err(store::Error::from)?;
     Ok(Json(json!({ "events": events.unwrap_or_default() })).into_response())

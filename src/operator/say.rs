@@ -9,7 +9,10 @@ use super::{connect, read_config};
 use crate::{
     clock::Clock,
     domain::{calendar::CalendarId, event::EventId, settings::Said},
-    store::settings::{self, Subject},
+    store::{
+        self,
+        settings::{self, Subject},
+    },
 };
 
 /// Settings that are listed at most.
@@ -182,7 +185,7 @@ async fn carry_out(
         Ok(said) => said,
         Err(problem) => bail!("--{} {problem}", aspect.replace('_', "-")),
     };
-    let mut tx = db.begin().await?;
+    let mut tx = store::begin(db).await?;
     let concerned = match &said {
         Some(said) => Some(settings::set(&mut tx, subject, said, who, why, now).await?),
         None => settings::clear(&mut tx, subject, aspect, who, now).await?,

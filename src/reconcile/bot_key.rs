@@ -15,7 +15,7 @@ use crate::{
     domain::{budget::CallClass, event::EventId},
     recall::{CALL_TIMEOUT, Failure},
     store::{
-        bot_keys, decisions, events,
+        self, bot_keys, decisions, events,
         queue::{self, Key, Request},
     },
 };
@@ -76,7 +76,7 @@ impl Reconciler {
         let sent_at = self.clock.now();
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
             Ok(answer) => {
-                let mut tx = self.db.begin().await?;
+                let mut tx = store::begin(&self.db).await?;
                 if !events::mirror(&mut *tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
                     // No list will find it changed again.
                     let (key, deadline) = (Key::Event(event), answer.start_time);

@@ -89,7 +89,7 @@ impl Reconciler {
         let calendar = match self.call(CallClass::Read, self.api.retrieve_calendar(id)).await {
             Ok(calendar) => calendar,
             Err(Error::Api(error)) if error.failure() == Failure::NotFound => {
-                let mut tx = self.db.begin().await?;
+                let mut tx = store::begin(&self.db).await?;
                 calendars::mirror_gone(&mut tx, id, sent_at).await?;
                 tx.commit().await?;
                 tracing::info!("calendar is gone");
@@ -120,7 +120,7 @@ impl Reconciler {
             paged_before,
             has_slipped: false,
         };
-        let mut tx = self.db.begin().await?;
+        let mut tx = store::begin(&self.db).await?;
         if !calendars::mirror(&mut *tx, &calendar, sent_at).await? {
             return Err(Error::OldAnswer);
         }
@@ -170,7 +170,7 @@ impl Reconciler {
         page: &EventPage,
         sent_at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = store::begin(&self.db).await?;
         let is_all_news = run.cursor_before.is_none();
         let cause = |_: &Event, is_written| (is_written || is_all_news).then_some(claimed.cause.as_str());
         let written = self.mirror_events(&mut tx, page, sent_at, Some(id), cause).await?;

@@ -96,6 +96,14 @@ impl Run {
     }
 }
 
+/// What lists of single calendars have shown.
+struct Sample {
+    /// They began here.
+    from: DateTime<Utc>,
+    /// By event.
+    versions: HashMap<Uuid, DateTime<Utc>>,
+}
+
 /// How a list ended.
 enum End {
     /// Its last page is mirrored.
@@ -194,12 +202,14 @@ impl Reconciler {
 
         let is_trusted = known.spans == Some(true);
         let is_fresh = known.tested_at.is_some_and(|at| now < at + TRUST);
-        let sample = if is_trusted && is_fresh { None } else { self.take_sample(&mut from, now).await? };
+        let sample = if is_trusted && is_fresh { None } else { self.take_sample(from, now).await? };
         if !is_trusted && sample.is_none() {
             tracing::info!("too little has changed to tell whether a list of the whole workspace shows it");
             self.give_up(None, None).await?;
             return Ok(None);
         }
+
+        from = sample.as_ref().map_or(from, |sample| sample.from);
 
         let generation = workspace_listing::greatest_generation(&self.db).await?;
         let started_at = self.clock.now();
@@ -218,7 +228,7 @@ impl Reconciler {
             changed: 0,
             seen_until: None,
             is_test: sample.is_some(),
-            missing: sample.unwrap_or_default(),
+            missing: sample.map(|sample| sample.versions).unwrap_or_default(),
         };
         queue::save_progress(&self.db, claimed, &serde_json::json!(run)).await?;
         if let Some(answers) = run.answerable() {
@@ -228,22 +238,18 @@ impl Reconciler {
         Ok(Some(run))
     }
 
-    /// What a test has to find: the changes since `from` of a few calendars, of two at least. `from` moves back to them.
-    async fn take_sample(
-        &self,
-        from: &mut DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<HashMap<Uuid, DateTime<Utc>>>, Error> {
+    /// What a test has to find: the latest changes of a few calendars, of two at least.
+    async fn take_sample(&self, from: DateTime<Utc>, now: DateTime<Utc>) -> Result<Option<Sample>, Error> {
         let calendars = workspace_listing::latest_changed(&self.db, SAMPLE_AMONG, SAMPLE, now).await?;
-        *from = calendars.iter().map(|(_, changed_at)| *changed_at).chain([*from]).min().unwrap_or(*from);
+        let from = calendars.iter().map(|(_, changed_at)| *changed_at).fold(from, DateTime::min);
         let (mut versions, mut shown) = (HashMap::new(), 0);
         for (calendar, _) in calendars {
-            let list = self.api.list_calendar_events(calendar, Some(*from));
+            let list = self.api.list_calendar_events(calendar, Some(from));
             let page = self.call(CallClass::List, list).await?;
             shown += usize::from(!page.events.is_empty());
             versions.extend(page.events.iter().map(|event| (event.id.0, event.updated_at)));
         }
-        Ok((shown >= 2).then_some(versions))
+        Ok((shown >= 2).then_some(Sample { from, versions }))
     }
 
     /// Lists page by page.
@@ -291,7 +297,7 @@ impl Reconciler {
         page: &EventPage,
         sent_at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = store::begin(&self.db).await?;
         let calendars: Vec<Uuid> = page.events.iter().map(|event| event.calendar_id.0).collect();
         let causes = workspace_listing::causes(&mut *tx, &calendars).await?;
         let cause = |event: &Event, is_written: bool| {

@@ -100,7 +100,7 @@ impl Reconciler {
     /// # Errors
     /// The database's.
     pub async fn renew_configuration(&self) -> Result<(), store::Error> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = store::begin(&self.db).await?;
         let registered = renew(&mut tx, &self.policy, false, self.clock.now()).await?;
         tx.commit().await?;
         let was_held_back = self.configuration.is_held_back();

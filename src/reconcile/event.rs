@@ -24,7 +24,7 @@ use crate::{
     },
     recall::Failure,
     store::{
-        calendars, decisions,
+        self, calendars, decisions,
         decisions::{Decision, NewDecision},
         events, known,
         queue::Claimed,
@@ -138,7 +138,13 @@ impl Reconciler {
     }
 
     fn plan(&self, known: &Known, wish: Option<&Wish>, now: DateTime<Utc>) -> Plan {
-        let newer = known.decision.as_ref().filter(|decision| decision.configuration > self.configuration.generation());
+        // "Nothing" for another reason was decided by facts, such as a lost connection, and leaves nothing to the newer one: when
+        // they change, nobody would ask it again.
+        let newer = known.decision.as_ref().filter(|decision| {
+            let is_of_configuration =
+                decision.plan != "nothing" || decision.reason == Plan::Nothing(NoBot::RuleSaysNo).reason();
+            is_of_configuration && decision.configuration > self.configuration.generation()
+        });
         plan_bot(&Situation {
             event: &known.event,
             calendar: known.calendar.as_ref(),
@@ -146,13 +152,7 @@ impl Reconciler {
             covered_key: known.held.as_ref().filter(|held| held.is_covered).map(|held| held.key.as_str()),
             is_unscheduled: known.unscheduled == Some(known.event.updated_at),
             is_left_to_newer: newer.is_some(),
-            is_version_left_to_newer: newer.is_some_and(|decision| {
-                // "Nothing" for another reason was decided by facts, such as a lost connection, that can change while the
-                // version of the event does not.
-                let is_of_configuration =
-                    decision.plan != "nothing" || decision.reason == Plan::Nothing(NoBot::RuleSaysNo).reason();
-                is_of_configuration && decision.event_updated_at == known.event.updated_at
-            }),
+            is_version_left_to_newer: newer.is_some_and(|decision| decision.event_updated_at == known.event.updated_at),
             is_held_back: self.configuration.is_held_back(),
             policy: &self.policy,
             wish,
@@ -244,7 +244,7 @@ impl Reconciler {
     ) -> Result<(), Error> {
         let received_at = self.clock.now();
         let answer = known.newest(answer);
-        let mut tx = self.db.begin().await?;
+        let mut tx = store::begin(&self.db).await?;
         events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
         let plan = step.plan;
         let said =
@@ -364,7 +364,7 @@ impl Reconciler {
             cause: &claimed.cause,
             answer: None,
         };
-        let mut tx = self.db.begin().await?;
+        let mut tx = store::begin(&self.db).await?;
         let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
         // One that is not listed where another is that has joined was replaced in time, by a call whose answer was lost.
         let is_listed = |key: &&str| known.event.has_bot(key) || known.event.bots.iter().all(|bot| bot.is_future(now));

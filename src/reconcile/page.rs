@@ -59,7 +59,7 @@ impl Reconciler {
         let mut kept = EventPage { events: vec![], unreadable: page.unreadable, next: page.next };
         for event in page.events {
             // Tried by itself, and rolled back: what is kept is committed with the run's progress.
-            let mut tx = self.db.begin().await?;
+            let mut tx = store::begin(&self.db).await?;
             match events::mirror(&mut *tx, std::slice::from_ref(&event), sent_at).await {
                 Ok(_) => kept.events.push(event),
                 Err(store::Error::Refused(error)) => kept.unreadable.push(UnreadableEvent {

@@ -12,7 +12,7 @@ use crate::{
     domain::budget::CallClass,
     recall::PageQuery,
     store::{
-        bot_keys, calendars, decisions,
+        self, bot_keys, calendars, decisions,
         queue::{self, Claimed, Key, Request},
         requests, workspace_listing,
     },
@@ -53,7 +53,7 @@ impl Reconciler {
             progress.next = next;
             progress.calendars += answer.calendars.len();
             let now = self.clock.now();
-            let mut tx = self.db.begin().await?;
+            let mut tx = store::begin(&self.db).await?;
             let changed = calendars::find_changed(&mut *tx, &answer.calendars).await?;
             progress.changed += changed.len();
             let request = |id| Request {

@@ -21,7 +21,7 @@ use std::{str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    Connection, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -103,6 +103,20 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Er
         })
         .connect_lazy_with(options);
     Ok(pool)
+}
+
+/// Begins a transaction, whoever waits for it.
+///
+/// sqlx forgets a transaction whose beginning is cut off, as that of a turn that takes too long or of a request whose sender has
+/// hung up: the connection goes back to the pool within it, and what others do on it then is not committed, or rolled back. So a
+/// task of its own sees the beginning through. If nobody waits for it any more, it is rolled back.
+///
+/// # Errors
+/// The database's.
+pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    let db = db.clone();
+    let begun = tokio::spawn(async move { db.begin().await });
+    Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
 }
 
 fn connect_options(url: &SecretString) -> Result<PgConnectOptions, sqlx::Error> {

@@ -305,8 +305,8 @@ async fn wake_due(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Erro
 }
 
 /// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was
-/// requested again meanwhile: then it is due at `again_at`. A turn that finished a run of an older generation than it claimed has not answered the hints
-/// that it claimed, so they stay.
+/// requested again meanwhile: then it is due at `again_at`. A turn that finished a run of an older generation than it claimed
+/// has not answered the hints that it claimed, so they stay.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.

@@ -105,8 +105,8 @@ pub struct Answerable {
     pub generation: i64,
 }
 
-/// Where a list has to begin, and how many keys that are due by `due_until` it then answers; `None` if there are none. A few that look back
-/// twice as far as all others are left to themselves.
+/// Where a list has to begin, and how many keys that are due by `due_until` it then answers; `None` if there are none. A few
+/// that look back twice as far as all others are left to themselves.
 ///
 /// # Errors
 /// The database's.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use reqwest::Client;
 use rollcall::{
     http::inbox::{Inbox, NotCommitted},
@@ -229,6 +229,26 @@ async fn an_acknowledged_delivery_is_committed_whatever_a_cut_off_turn_has_left_
     let (inbox, _writing) = Inbox::open(db, Duration::ZERO);
     assert_eq!(accept_at_once(&world, &inbox, 1).await, [Ok(())]);
     assert_eq!(world.query("select count(*) from deliveries").await, "1");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_transaction_whose_beginning_is_cut_off_is_not_left_open() {
+    let world = World::new().await;
+    let db = store::pool(&world.vars["DATABASE_URL"].clone().into(), 1).unwrap();
+    for polls in 0..20 {
+        let mut beginning = Box::pin(store::begin(&db));
+        for _ in 0..polls {
+            if (&mut beginning).now_or_never().is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(beginning);
+        db.execute("insert into api_pauses values ('list', now()) on conflict do nothing").await.unwrap();
+        assert_eq!(world.query("select count(*) from api_pauses").await, "1", "after {polls} polls");
+        world.execute("delete from api_pauses").await;
+    }
     world.finish().await;
 }
 

@@ -129,6 +129,28 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
 }
 
 #[tokio::test]
+async fn an_event_that_comes_back_during_a_rollout_is_decided_on_by_the_newer_configuration() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert(NEW.0, NEW.1.into());
+    let newer = world.another_replica().await;
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(404), 1);
+    while world.count_calls(Endpoint::ScheduleBot) < 2 {
+        assert!(newer.worker.take_one_turn().await.unwrap());
+    }
+    assert_eq!(world.query("select gone_at is not null from events").await, "true", "so the API said");
+    world.advance(TimeDelta::seconds(1));
+    world.request_full_sync(calendar).await;
+    world.take_turns().await; // the older replica's
+    world.request_sweep().await;
+    newer.take_turns().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
 async fn a_new_configuration_looks_once_at_what_it_may_decide_otherwise_and_at_nothing_else() {
     let mut world = World::with(&[OLD]).await;
     let connected = world.calendar("ada@acme.test").await;
