@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use chrono::{DateTime, Utc};
 use rollcall::{clock::Clock, sim};
 use svix::webhooks::Webhook;
 use tokio::{
@@ -58,12 +59,12 @@ pub(crate) fn request(method: &str, path: &str) -> Vec<u8> {
     format!("{method} {path} HTTP/1.1\r\nHost: rollcall.test\r\nContent-Length: 0\r\n\r\n").into_bytes()
 }
 
-/// A signed `calendar.sync_events`, with the headers that Svix sends and an id of its own.
-pub(crate) fn delivery(path: &str, calendar: Uuid) -> anyhow::Result<Vec<u8>> {
+/// A signed `calendar.sync_events`, with the headers that Svix sends and an id of its own: the calendar has changed `since`.
+pub(crate) fn delivery(path: &str, calendar: Uuid, since: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
     let now = Clock::system().now();
     let body = serde_json::json!({
         "event": "calendar.sync_events",
-        "data": { "calendar_id": calendar, "last_updated_ts": now },
+        "data": { "calendar_id": calendar, "last_updated_ts": since },
     });
     let (id, body, timestamp) = (format!("msg_{}", Uuid::new_v4().simple()), body.to_string(), now.timestamp());
     let signature = Webhook::new(sim::DEFAULT_SECRET)?.sign(&id, timestamp, body.as_bytes())?;
@@ -78,7 +79,8 @@ pub(crate) fn delivery(path: &str, calendar: Uuid) -> anyhow::Result<Vec<u8>> {
 
 /// So many deliveries, with distinct ids, over so many calendars.
 pub(crate) fn deliveries(path: &str, count: usize, calendars: usize) -> anyhow::Result<Vec<Vec<u8>>> {
-    (0..count).map(|number| delivery(path, crate::api::calendar_id(number % calendars))).collect()
+    let now = Clock::system().now();
+    (0..count).map(|number| delivery(path, crate::api::calendar_id(number % calendars), now)).collect()
 }
 
 /// How it went.

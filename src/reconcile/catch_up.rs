@@ -13,8 +13,11 @@
 //! - A list that changes while it is read page by page may let an event slip past. Unless nothing changed meanwhile, the next
 //!   one begins where this one did.
 //! - Keys that ask for more than events are none of this: a calendar that may have changed itself, or is to be read whole.
+//!
+//! A list answers none of the keys that come after it has begun, and after an outage thousands come within seconds. So it waits
+//! until no more do; and one that more and more keys have joined since begins anew, rather than be given up as too dear.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -49,6 +52,10 @@ const MAX_PAGES_PER_TURN: u32 = 10;
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 /// How long a key waits that has asked for a list.
 const ASKING: TimeDelta = TimeDelta::seconds(20);
+/// How long to wait for more keys, each time more have come.
+const GATHERING: Duration = Duration::from_secs(2);
+/// How many times.
+const MAX_LOOKS: u32 = 5;
 /// How long calendars take turns of their own after a list that came to nothing.
 const REST: TimeDelta = TimeDelta::minutes(15);
 /// Failed turns after which a list has come to nothing.
@@ -67,6 +74,13 @@ const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(5);
 /// What is said of the calendars that are read.
 const CAUSE: &str = "a list of the whole workspace";
 
+/// Keys that wait for a list that has yet to begin.
+#[derive(Debug, Serialize, Deserialize)]
+struct Gathering {
+    keys: i64,
+    looks: u32,
+}
+
 /// A list of the workspace that is under way.
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
@@ -79,6 +93,8 @@ struct Run {
     started_at: DateTime<Utc>,
     /// The keys that it answers wait until then.
     patience_ends: DateTime<Utc>,
+    /// How many there are.
+    keys: i64,
     max_pages: u32,
     next: Option<String>,
     pages: u32,
@@ -128,13 +144,18 @@ impl Reconciler {
         };
         let now = self.clock.now();
         let mut db = self.db.acquire().await?;
-        let outlook = workspace_listing::outlook(&mut *db, i64::from(from_keys), now).await?;
+        let outlook = workspace_listing::outlook(&mut *db, i64::from(from_keys), now + ASKING, now).await?;
         let run = outlook.progress.and_then(|Json(progress)| serde_json::from_value::<Run>(progress).ok());
         let until = match (outlook.attempt, run) {
-            (Some(_), Some(run)) => run
-                .answerable()
-                .filter(|answers| answers.since <= since && claimed.generation <= answers.generation)
-                .map(|_| run.patience_ends),
+            (Some(_), Some(run)) => {
+                let is_answered = run
+                    .answerable()
+                    .is_some_and(|answers| answers.since <= since && claimed.generation <= answers.generation);
+                // With so many others the next list will answer it.
+                let is_one_of_many = outlook.waiting >= i64::from(from_keys);
+                let until = if is_answered { run.patience_ends } else { run.patience_ends.min(now + ASKING) };
+                (is_answered || is_one_of_many).then_some(until)
+            }
             // It has yet to begin.
             (Some(attempt), None) => (attempt == 0).then_some(now + ASKING),
             (None, _) if outlook.waiting < i64::from(from_keys) => None,
@@ -157,21 +178,28 @@ impl Reconciler {
 
     pub(super) async fn catch_up(&self, claimed: &Claimed) -> Result<Outcome, Error> {
         let settled = Outcome::Settled { generation: claimed.generation };
-        let resumed = claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
-        let mut run: Run = match resumed {
+        let mut run: Run = match progress(claimed) {
             Some(run) => run,
-            None => match self.begin_listing(claimed).await {
-                Ok(Some(run)) => run,
-                Ok(None) => return Ok(settled),
-                Err(error) if comes_to_nothing(&error, claimed) => {
-                    return self.give_up(None, None).await.map(|()| settled);
+            None => {
+                if let Some(until) = self.gather(claimed).await? {
+                    return Ok(Outcome::GoesOn(until));
                 }
-                Err(error) => return Err(error),
-            },
+                match self.begin_listing(claimed, None).await {
+                    Ok(Some(run)) => run,
+                    Ok(None) => return Ok(settled),
+                    Err(error) if comes_to_nothing(&error, claimed) => {
+                        return self.give_up(None, None).await.map(|()| settled);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         };
         let (why, verdict) = match self.list_workspace(claimed, &mut run).await {
             Ok(End::Read) => return self.finish_listing(&run).await.map(|()| settled),
             Ok(End::NotYet) => return Ok(Outcome::GoesOn(self.clock.now())),
+            Ok(End::TooLong) if self.begin_listing(claimed, Some(&run)).await?.is_some() => {
+                return Ok(Outcome::GoesOn(self.clock.now()));
+            }
             Ok(End::TooLong) => ("it would take more calls than lists of single calendars".to_owned(), None),
             Ok(End::LacksEvents) => ("it lacks events that lists of single calendars show".to_owned(), Some(false)),
             Err(error) if comes_to_nothing(&error, claimed) => {
@@ -189,15 +217,34 @@ impl Reconciler {
         self.give_up(Some(&run), verdict).await.map(|()| settled)
     }
 
-    /// Finds out what a list would be good for, and begins it. `None`: it would not be.
-    async fn begin_listing(&self, claimed: &Claimed) -> Result<Option<Run>, Error> {
+    /// Until when to wait for more keys to come; `None`: a list may begin.
+    async fn gather(&self, claimed: &Claimed) -> Result<Option<DateTime<Utc>>, Error> {
+        let now = self.clock.now();
+        let before: Option<Gathering> = progress(claimed);
+        let waiting = workspace_listing::survey(&self.db, OVERLAP, now + ASKING, now).await?;
+        let keys = waiting.map_or(0, |(_, keys)| keys);
+        let looks = before.as_ref().map_or(1, |before| before.looks + 1);
+        let have_come = before.is_none_or(|before| keys > before.keys + before.keys / 10);
+        // Who does not want calendars to wait has them wait for nothing here.
+        let pause = self.list_pause.min(GATHERING);
+        if pause.is_zero() || !have_come || looks > MAX_LOOKS {
+            return Ok(None);
+        }
+        queue::save_progress(&self.db, claimed, &serde_json::json!(Gathering { keys, looks })).await?;
+        Ok(Some(now + TimeDelta::from_std(pause).unwrap_or_default()))
+    }
+
+    /// Finds out what a list would be good for, and begins it. `None`: it would not be, or for no more than twice the keys that
+    /// one which took too many pages was for.
+    async fn begin_listing(&self, claimed: &Claimed, too_long: Option<&Run>) -> Result<Option<Run>, Error> {
         let now = self.clock.now();
         let known = workspace_listing::load(&self.db).await?;
-        let enough = i64::from(self.catch_up_from.unwrap_or(u32::MAX));
-        let waiting = workspace_listing::survey(&self.db, OVERLAP, now + ASKING, now).await?;
+        let enough = too_long.map_or(i64::from(self.catch_up_from.unwrap_or(u32::MAX)), |run| 2 * run.keys);
+        let due_until = too_long.map_or(now + ASKING, |run| run.patience_ends);
+        let waiting = workspace_listing::survey(&self.db, OVERLAP, due_until, now).await?;
         let waiting = waiting.filter(|(_, keys)| *keys >= enough && may_answer(&known, now));
         let answers_from = waiting.map(|(since, _)| since);
-        let again = known.read_again_since.filter(|_| known.spans == Some(true));
+        let again = known.read_again_since.filter(|_| known.spans == Some(true) && too_long.is_none());
         let Some(mut from) = answers_from.into_iter().chain(again).min() else { return Ok(None) };
 
         let is_trusted = known.spans == Some(true);
@@ -213,7 +260,8 @@ impl Reconciler {
 
         let generation = workspace_listing::greatest_generation(&self.db).await?;
         let started_at = self.clock.now();
-        let keys = waiting.map_or(0, |(_, keys)| u32::try_from(keys).unwrap_or(u32::MAX));
+        let keys = waiting.map_or(0, |(_, keys)| keys);
+        let affordable = u32::try_from(keys / 2).unwrap_or(MAX_PAGES).clamp(FEWEST_PAGES, MAX_PAGES);
         let run = Run {
             from,
             answers_from,
@@ -221,7 +269,8 @@ impl Reconciler {
             started_at,
             patience_ends: started_at + PATIENCE,
             // What is read again is read to its end.
-            max_pages: answers_from.map_or(MAX_PAGES, |_| (keys / 2).clamp(FEWEST_PAGES, MAX_PAGES)),
+            keys,
+            max_pages: answers_from.map_or(MAX_PAGES, |_| affordable),
             next: None,
             pages: 0,
             events: 0,
@@ -365,6 +414,11 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+/// What an earlier turn has kept, if it is this.
+fn progress<T: serde::de::DeserializeOwned>(claimed: &Claimed) -> Option<T> {
+    serde_json::from_value(claimed.progress.clone()?).ok()
 }
 
 /// Whether calendars may rely on a list, or on a test of one.

@@ -70,26 +70,34 @@ pub struct Outlook {
     pub attempt: Option<i32>,
     /// How far its turns have come.
     pub progress: Option<Json<serde_json::Value>>,
-    /// How many keys wait for events. Those whose turns have yet to begin their lists count.
+    /// How many keys wait for events, or will soon. Those whose turns have yet to begin their lists count.
     pub waiting: i64,
 }
 
-/// What there is to know of the workspace's turn. No more than `limit` keys are counted.
+/// What there is to know of the workspace's turn. Of the keys that are due by `soon`, no more than `limit` of each kind are counted.
 ///
 /// # Errors
 /// The database's.
-pub async fn outlook(db: impl PgExecutor<'_>, limit: i64, now: DateTime<Utc>) -> Result<Outlook, Error> {
+pub async fn outlook(
+    db: impl PgExecutor<'_>,
+    limit: i64,
+    soon: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Outlook, Error> {
     let outlook = sqlx::query_as!(
         Outlook,
         r#"select queue.attempt as "attempt?", queue.progress as "progress?: Json<serde_json::Value>",
              (select count(*) from (
                  (select from waiting_for_events where is_due and leased_until is null and due_at <= $1 limit $2)
                  union all
+                 (select from waiting_for_events where not is_due and leased_until is null and due_at <= $3 limit $2)
+                 union all
                  (select from waiting_for_events where leased_until is not null limit $2)
              ) as waiting) as "waiting!"
          from (select) as one left join reconcile_queue as queue on queue.kind = 'workspace'"#,
         now,
         limit,
+        soon,
     )
     .fetch_one(db)
     .await?;

@@ -291,6 +291,50 @@ async fn a_list_that_would_cost_more_than_it_saves_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_list_waits_until_no_more_calendars_come() {
+    let (world, events) = workspace(&[("LIST_PAUSE", "2s")]).await;
+    move_all(&world, &events, 301);
+    settle(&world).await;
+    assert_eq!(verdict(&world).await, "true");
+    world.advance(TimeDelta::minutes(1));
+    world.sim.clear_calls();
+    let start = world.in_minutes(302);
+    for some in events.chunks(10) {
+        some.iter().for_each(|event| world.sim.move_event(*event, start));
+        world.settle().await;
+        assert_eq!(count_lists(&world), (0, 0), "more may come");
+        world.advance(TimeDelta::seconds(2));
+    }
+    world.settle().await;
+    assert_eq!(count_lists(&world), (1, 0));
+    assert_bots_at(&world, &events, start);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_that_many_more_calendars_come_to_wait_for_begins_anew_rather_than_be_given_up() {
+    let (world, events) = trusted_workspace().await;
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let start = world.in_minutes(301);
+    let (some, others) = events.split_at(10);
+    move_all(&world, some, 301);
+    world.sim.deliver_due().await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
+    let worker = world.replica.worker.clone();
+    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    world.until(|| world.sim.hanging() == 1).await;
+    move_all(&world, others, 301);
+    world.sim.deliver_due().await;
+    world.take_turns().await;
+    assert_eq!(count_lists(&world), (1, 0), "they wait for the next list");
+    world.sim.release();
+    turns.await.unwrap();
+    assert_bots_at(&world, &events, start);
+    assert_eq!(count_lists(&world), (5 + 10 + 1, 0), "as many as it was worth, all, and whether more has changed");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_list_that_fails_again_and_again_keeps_no_calendar_waiting() {
     let (world, events) = trusted_workspace().await;
     let start = world.in_minutes(301);

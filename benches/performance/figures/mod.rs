@@ -2,6 +2,7 @@
 
 mod ingest;
 mod mirror;
+mod outage;
 mod process;
 mod schedule;
 mod storm;
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[Figure] = &[
     Figure { numbers: &[5, 6], name: "mirroring events", measure: mirror::measure },
     Figure { numbers: &[7], name: "turns that keep", measure: turns::measure },
     Figure { numbers: &[8], name: "a storm for few calendars", measure: storm::measure },
+    Figure { numbers: &[9], name: "the end of an outage", measure: outage::measure },
     Figure { numbers: &[11], name: "memory", measure: process::memory },
     Figure { numbers: &[12], name: "the CPU of an idle replica", measure: process::idle_cpu },
     Figure { numbers: &[13], name: "start and size", measure: process::start },

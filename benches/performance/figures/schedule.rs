@@ -29,18 +29,23 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     let (sim, stop) = start_sim()?;
     let database = runtime.block_on(Database::create())?;
     let empty = Process::role(api::ROLE, &Variables::new())?;
-    let calendar = sim.connect_calendar(NewCalendar::google("ada@acme.test"));
+    // One for each webhook of a round: `LIST_PAUSE` is for those that follow another.
+    let calendars: Vec<Uuid> = (0..WEBHOOKS)
+        .map(|number| sim.connect_calendar(NewCalendar::google(&format!("person{number}@acme.test"))))
+        .collect();
     let replica = Process::serve(&database.variables(&sim.base_url()))?;
     runtime.block_on(async {
         empty.until_ready(EMPTY).await?;
         replica.until_ready("/readyz").await?;
-        let synced = "select count(*) > 0 from calendars where synced_at is not null";
-        database.until(synced, Duration::from_secs(20)).await
+        let synced = "select count(*) = 100 from calendars where synced_at is not null";
+        database.until(synced, Duration::from_secs(60)).await?;
+        database.until("select count(*) = 0 from reconcile_queue where kind <> 'sweep'", Duration::from_secs(60)).await
     })?;
+    let mut next = calendars.iter().cycle();
     let http = reqwest::Client::new();
     let [p50, p99] = in_turns(
         || percentiles(&runtime, || compare(&http, &empty, &database)),
-        || percentiles(&runtime, || schedule(&sim, calendar, &replica)),
+        || percentiles(&runtime, async || schedule(&sim, *next.next().context("there are calendars")?, &replica).await),
     )?;
     drop(replica);
     drop(stop);
@@ -102,7 +107,8 @@ async fn schedule(sim: &sim::Recall, calendar: Uuid, replica: &Process) -> anyho
     let link = format!("https://meet.google.com/{}", Uuid::new_v4().simple());
     sim.clear_calls();
     let event = sim.create_event(calendar, NewEvent::new("Weekly sync", start, 30).at(&link));
-    let (status, body) = Connection::open(replica.addr).await?.send(&load::delivery(SERVICE, calendar)?).await?;
+    let (status, body) =
+        Connection::open(replica.addr).await?.send(&load::delivery(SERVICE, calendar, clock.now())?).await?;
     let accepted_at = clock.now();
     ensure!(status == 204, "answered {status}: {body}");
     // It is not looked for while it is on its way: looking takes time from what is measured.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use rollcall::sim::{self, Endpoint, NewCalendar};
+use rollcall::{
+    clock::Clock,
+    sim::{self, Endpoint, NewCalendar},
+};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use uuid::Uuid;
 
@@ -53,7 +56,8 @@ async fn storm(sim: &sim::Recall, calendars: &[Uuid], replica: &Process, databas
     sim.clear_calls();
     let mut senders = JoinSet::new();
     for calendar in calendars {
-        let requests: Result<Vec<_>, _> = (0..DELIVERIES).map(|_| load::delivery(SERVICE, *calendar)).collect();
+        let requests: Result<Vec<_>, _> =
+            (0..DELIVERIES).map(|_| load::delivery(SERVICE, *calendar, Clock::system().now())).collect();
         let (requests, addr) = (requests?, replica.addr);
         senders.spawn(async move {
             let mut connection = Connection::open(addr).await?;
