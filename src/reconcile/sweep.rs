@@ -2,9 +2,9 @@
 //!
 //! It is a key in the queue like any other, so one replica at a time does it, and one that dies in the middle is followed by
 //! another. Absence from the list is never read as deletion: a calendar that is mirrored is requested whether listed or not,
-//! and its own turn finds out.
+//! and where it was not, its own turn finds out.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, LONGEST_MEETING, Outcome, Reconciler, configuration, lost_place};
@@ -28,6 +28,7 @@ const AFTER_ALL_ELSE: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
+    started_at: DateTime<Utc>,
     next: Option<String>,
     pages: u32,
     calendars: usize,
@@ -36,8 +37,9 @@ struct Progress {
 
 impl Reconciler {
     pub(super) async fn sweep(&self, claimed: &Claimed) -> Result<Outcome, Error> {
-        let mut progress: Progress =
-            claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok()).unwrap_or_default();
+        let resumed = claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
+        let begun = || Progress { started_at: self.clock.now(), ..Progress::default() };
+        let mut progress: Progress = resumed.unwrap_or_else(begun);
         loop {
             let page = progress.next.clone().map(PageQuery::from_stored);
             let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await;
@@ -67,6 +69,7 @@ impl Reconciler {
             queue::request(&mut tx, &requests, now).await?;
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(progress)).await?;
             tx.commit().await?;
+            calendars::note_listed(&self.db, &answer.calendars, progress.started_at).await?;
             if progress.next.is_none() {
                 return self.request_all(&progress).await;
             }
@@ -81,8 +84,9 @@ impl Reconciler {
         // Not in a transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
         let mut db = self.db.acquire().await?;
         let deadline = now + AFTER_ALL_ELSE;
+        let spread = self.full_sync_interval / 4;
         let requested =
-            requests::request_calendars(&mut db, full_before, self.full_sync_interval / 4, deadline, now).await?;
+            requests::request_calendars(&mut db, progress.started_at, full_before, spread, deadline, now).await?;
         let woken = requests::wake_parked(&mut db, now).await?;
         if self.catch_up_from.is_some() && workspace_listing::load(&mut *db).await?.read_again_since.is_some() {
             self.request_workspace(&mut db, now).await?;

@@ -223,6 +223,29 @@ pub async fn find_changed(db: impl PgExecutor<'_>, listed: &[Calendar]) -> Resul
     Ok(changed.into_iter().map(CalendarId).collect())
 }
 
+/// Notes that the sweep which began at `sweep_started_at` was shown these calendars. If that is lost, a calendar is looked at by
+/// itself.
+///
+/// # Errors
+/// The database's.
+pub async fn note_listed(
+    db: impl PgExecutor<'_>,
+    listed: &[Calendar],
+    sweep_started_at: DateTime<Utc>,
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = listed.iter().map(|calendar| calendar.id.0).collect();
+    sqlx::query!(
+        "update calendars set listed_at = $2
+         -- Whoever has one locked is reading it.
+         where id = any (array(select id from calendars where id = any ($1) order by id for update skip locked))",
+        &ids,
+        sweep_started_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Mirrors that the API does not know a calendar (any more). One that was never mirrored leaves no trace.
 ///
 /// # Errors

@@ -164,7 +164,8 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
     Ok(woken)
 }
 
-/// The sweep's request for every connected calendar; for a full sync where the last one is older than `full_before`, which is
+/// The sweep's request for every connected calendar: for its events, if it was listed or read since the sweep began; else it
+/// may be gone, and has to be looked at itself. For a full sync where the last one is older than `full_before`, which is
 /// spread over the calendars by up to `spread` so that they do not all fall due at once. Goes on step by step, so not in a
 /// transaction. Returns how many.
 ///
@@ -172,6 +173,7 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
 /// The database's.
 pub async fn request_calendars(
     db: &mut PgConnection,
+    sweep_started_at: DateTime<Utc>,
     full_before: DateTime<Utc>,
     spread: Duration,
     deadline: DateTime<Utc>,
@@ -183,7 +185,8 @@ pub async fn request_calendars(
             "with step as (
                  select id, full_synced_at is null
                      or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
-                     as is_stale
+                     as is_stale,
+                     coalesce(greatest(listed_at, observed_at) >= $8, false) as is_there
                  from calendars
                  where status = 'connected' and gone_at is null and id > $6
                  order by id
@@ -191,7 +194,7 @@ pub async fn request_calendars(
              )
              insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
              select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
-                 $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, not is_stale
+                 $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, is_there and not is_stale
              from step
              order by id
              on conflict (kind, key) do update set
@@ -211,6 +214,7 @@ pub async fn request_calendars(
             SWEEP,
             after,
             STEP,
+            sweep_started_at,
         )
         .fetch_all(&mut *db)
         .await?;

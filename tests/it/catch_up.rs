@@ -87,7 +87,8 @@ async fn calendars_that_changed_together_are_read_by_one_list() {
     assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0);
 
     world.sim.clear_calls();
-    world.advance(TimeDelta::minutes(5));
+    // Before the next sweep.
+    world.advance(TimeDelta::minutes(1));
     let start = world.in_minutes(302);
     move_all(&world, &events, 302);
     settle(&world).await;
@@ -205,7 +206,7 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     world.sim.lose_pending_webhooks();
     let (now, mut db) = (world.now(), world.db.acquire().await.unwrap());
     let day = TimeDelta::days(1);
-    requests::request_calendars(&mut db, now - day, Duration::ZERO, now + day, now).await.unwrap();
+    requests::request_calendars(&mut db, now - day, now - day, Duration::ZERO, now + day, now).await.unwrap();
     drop(db);
     world.sim.release();
     turns.await.unwrap();
@@ -244,6 +245,21 @@ async fn a_sweep_finds_calendars_that_were_cut_off_for_a_while_though_it_reads_n
     settle(&world).await;
     world.bot(events[0]);
     assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_a_sweep_is_not_shown_is_looked_at_itself() {
+    let (world, events) = trusted_workspace().await;
+    let calendar: Uuid = world.sim.event(events[0]).unwrap()["calendar_id"].as_str().unwrap().parse().unwrap();
+    world.sim.delete_calendar(calendar);
+    world.sim.lose_pending_webhooks();
+    world.advance(TimeDelta::minutes(17));
+    settle(&world).await;
+    let is_gone = format!("select gone_at is not null from calendars where id = '{calendar}'");
+    assert_eq!(world.query(&is_gone).await, "true");
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 1);
+    assert_eq!(count_lists(&world), (1, 0));
     world.finish().await;
 }
 

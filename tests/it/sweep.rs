@@ -186,7 +186,7 @@ async fn full_syncs_are_spread_over_the_calendars() {
     // Those last read whole an hour, half an hour and not at all after the time by which it should have been.
     for (minutes, expected) in [(-60, 0..=0), (-30, 50..=150), (1, 200..=200)] {
         let (full_before, now) = (world.in_minutes(minutes), world.now());
-        requests::request_calendars(&mut db, full_before, spread.to_std().unwrap(), now, now).await.unwrap();
+        requests::request_calendars(&mut db, now, full_before, spread.to_std().unwrap(), now, now).await.unwrap();
         let full = world.query("select count(*) from reconcile_queue where since = 'epoch'").await;
         assert!(expected.contains(&full.parse().unwrap()), "{full} of 200");
     }
@@ -251,7 +251,7 @@ async fn a_sweep_of_many_calendars_holds_up_no_delivery() {
     let (db, now) = (world.replica.worker.reconciler().db.clone(), world.now());
     let sweep = tokio::spawn(async move {
         let mut db = db.acquire().await.unwrap();
-        requests::request_calendars(&mut db, now, Duration::ZERO, now, now).await.unwrap()
+        requests::request_calendars(&mut db, now, now, Duration::ZERO, now, now).await.unwrap()
     });
     let first_step = "select count(*) > 1000 from reconcile_queue where kind = 'calendar'";
     until(async || world.query(first_step).await == "true").await;

@@ -296,3 +296,32 @@ async fn an_event_that_comes_back_puts_an_end_to_the_doubt_about_its_call() {
     ])
     .await;
 }
+
+/// A sweep was not shown a calendar that had been removed, and a list of the workspace answered its key all the same. So the
+/// bots of its meetings counted as there, and a copy of one that had begun since got none.
+#[tokio::test]
+async fn a_calendar_that_is_gone_is_noticed_by_the_sweep() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        Connect { person: 3, is_outlook: true },
+        Meet { calendars: 4, in_minutes: -30, minutes: 30, link: 0 },
+        Advance { minutes: 2 },
+        Advance { minutes: 16 },
+        Create { calendar: 3, in_minutes: -30, minutes: 15, link: Some(0) },
+        Advance { minutes: 1 },
+        Advance { minutes: 16 },
+        Meet { calendars: 2, in_minutes: 45, minutes: 60, link: 0 },
+        Advance { minutes: 16 },
+        Meet { calendars: 3, in_minutes: 60, minutes: 180, link: 0 },
+        Turns { replica: 0, count: 20 },
+        Move { event: 3, in_minutes: -15 },
+        RemoveCalendar { calendar: 0 },
+        Advance { minutes: 16 },
+        Turns { replica: 1, count: 20 },
+        Advance { minutes: 16 },
+        Create { calendar: 1, in_minutes: -15, minutes: 60, link: Some(0) },
+    ])
+    .await;
+}
