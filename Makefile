@@ -44,8 +44,8 @@ profile: ## show where the receiver's time goes under the load of figure 1; need
 	perf report --input target/receiver.perf --stdio --children --call-graph none --percent-limit 1.5
 
 scale: ## check query plans and speed with 3,000,000 events; writes docs/query-plans.md
-	cargo bench --locked --bench scale --no-run
-	scripts/with-postgres cargo bench --locked --bench scale
+	cargo bench --locked --profile performance --bench scale --no-run
+	scripts/with-postgres cargo bench --locked --profile performance --bench scale
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked

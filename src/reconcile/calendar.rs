@@ -1,4 +1,5 @@
-//! A calendar's turn: Retrieve Calendar, then List Calendar Events from where the mirror ends.
+//! A calendar's turn: Retrieve Calendar, unless it was told of events alone; then List Calendar Events from where the mirror
+//! ends.
 //!
 //! What must hold: the cursor moves only after the last page is committed (P6), and to nothing that was not seen. A run over
 //! many pages may be put aside between two of them, for budget or to let others have a turn: how far it came is committed
@@ -11,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Error, Outcome, Reconciler, lost_place, page::report_unreadable};
+use super::{Error, Outcome, Reconciler, catch_up::asks_for_events, lost_place, page::report_unreadable};
 use crate::{
     domain::{
         budget::CallClass,
@@ -71,10 +72,36 @@ impl Reconciler {
         if let Some(until) = self.left_to_workspace(claimed, before.as_ref()).await? {
             return Ok(Outcome::GoesOn(until));
         }
+        if let Some(run) = self.run_for_events(claimed, before.as_ref()) {
+            match self.list_events(id, claimed, run).await {
+                // The calendar itself may tell why.
+                Err(Error::Api(error)) if matches!(error.failure(), Failure::NotFound | Failure::Permanent) => {}
+                listed => return listed,
+            }
+        }
         match self.begin_run(id, claimed, before).await? {
             Some(run) => self.list_events(id, claimed, run).await,
             None => Ok(Outcome::Settled { generation: claimed.generation }),
         }
+    }
+
+    /// The run of a calendar that is not known to have changed itself. There is nothing to keep until it has shown something.
+    fn run_for_events(&self, claimed: &Claimed, before: Option<&SyncState>) -> Option<Run> {
+        let from = asks_for_events(claimed, before)?;
+        let before = before?;
+        Some(Run {
+            from: Some(from),
+            started_at: self.clock.now(),
+            generation: claimed.generation,
+            cursor_before: before.cursor,
+            next: None,
+            pages: 0,
+            events: 0,
+            changed: 0,
+            seen_until: before.reached.map(|reached| reached - LAG),
+            paged_before: None,
+            has_slipped: false,
+        })
     }
 
     /// Mirrors the calendar itself. Returns the run that its events need; none if the calendar is gone or not connected. The

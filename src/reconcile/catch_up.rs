@@ -139,7 +139,7 @@ impl Reconciler {
         claimed: &Claimed,
         calendar: Option<&SyncState>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
-        let (Some(from_keys), Some(since)) = (self.catch_up_from, waits_for_events(claimed, calendar)) else {
+        let (Some(from_keys), Some(since)) = (self.catch_up_from, asks_for_events(claimed, calendar)) else {
             return Ok(None);
         };
         let now = self.clock.now();
@@ -428,7 +428,7 @@ fn may_answer(known: &Known, now: DateTime<Utc>) -> bool {
 }
 
 /// From when on a calendar's key asks for events, if that is all it asks for. The same is said by `waiting_for_events`.
-fn waits_for_events(claimed: &Claimed, calendar: Option<&SyncState>) -> Option<DateTime<Utc>> {
+pub(super) fn asks_for_events(claimed: &Claimed, calendar: Option<&SyncState>) -> Option<DateTime<Utc>> {
     let calendar = calendar.filter(|calendar| calendar.is_connected() && calendar.paged.is_none())?;
     let is_first_try = claimed.events_only && claimed.attempt == 0;
     let since = claimed.since.into_iter().chain([calendar.cursor? - OVERLAP]).min()?;

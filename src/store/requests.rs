@@ -186,7 +186,7 @@ pub async fn request_calendars(
                  select id, full_synced_at is null
                      or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
                      as is_stale,
-                     coalesce(greatest(listed_at, observed_at) >= $8, false) as is_there
+                     coalesce(listed_at >= $8 or observed_at > $8, false) as is_there
                  from calendars
                  where status = 'connected' and gone_at is null and id > $6
                  order by id

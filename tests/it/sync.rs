@@ -348,6 +348,39 @@ async fn a_storm_of_webhooks_for_a_calendar_costs_two_lists() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_tells_of_events_costs_one_call() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.settle().await;
+    world.sim.clear_calls();
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.bot(event);
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 1);
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn where_a_list_is_refused_the_calendar_itself_is_looked_at() {
+    for status in [400, 404] {
+        let mut world = World::new().await;
+        world.expect_errors();
+        let calendar = world.calendar("ada@acme.test").await;
+        world.meeting(calendar);
+        world.settle().await;
+        world.meeting(calendar);
+        world.sim.deliver_due().await;
+        world.sim.delete_calendar(calendar);
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Status(status), 1);
+        world.take_turns().await;
+        assert_eq!(world.query("select gone_at is not null from calendars").await, "true", "{status}");
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn the_cursor_of_a_calendar_that_never_changes_follows_the_others_five_minutes_behind() {
     let world = World::new().await;
     let quiet = world.calendar("ada@acme.test").await;
