@@ -249,7 +249,7 @@ impl Reconciler {
 
         let is_trusted = known.spans == Some(true);
         let is_fresh = known.tested_at.is_some_and(|at| now < at + TRUST);
-        let sample = if is_trusted && is_fresh { None } else { self.take_sample(from, now).await? };
+        let sample = if is_trusted && is_fresh { None } else { self.take_sample(from, due_until).await? };
         if !is_trusted && sample.is_none() {
             tracing::info!("too little has changed to tell whether a list of the whole workspace shows it");
             self.give_up(None, None).await?;
@@ -288,8 +288,8 @@ impl Reconciler {
     }
 
     /// What a test has to find: the latest changes of a few calendars, of two at least.
-    async fn take_sample(&self, from: DateTime<Utc>, now: DateTime<Utc>) -> Result<Option<Sample>, Error> {
-        let calendars = workspace_listing::latest_changed(&self.db, SAMPLE_AMONG, SAMPLE, now).await?;
+    async fn take_sample(&self, from: DateTime<Utc>, due_until: DateTime<Utc>) -> Result<Option<Sample>, Error> {
+        let calendars = workspace_listing::latest_changed(&self.db, SAMPLE_AMONG, SAMPLE, due_until).await?;
         let from = calendars.iter().map(|(_, changed_at)| *changed_at).fold(from, DateTime::min);
         let (mut versions, mut shown) = (HashMap::new(), 0);
         for (calendar, _) in calendars {

@@ -152,7 +152,7 @@ pub async fn greatest_generation(db: impl PgExecutor<'_>) -> Result<i64, Error> 
     Ok(generation)
 }
 
-/// Some of the calendars that wait, for a test: those with the latest changes among `among`, each with the time of its latest.
+/// Some of the calendars whose keys are due by `due_until`, for a test: those with the latest changes among `among`, each with the time of its latest.
 ///
 /// # Errors
 /// The database's.
@@ -160,16 +160,16 @@ pub async fn latest_changed(
     db: impl PgExecutor<'_>,
     among: i64,
     limit: i64,
-    now: DateTime<Utc>,
+    due_until: DateTime<Utc>,
 ) -> Result<Vec<(CalendarId, DateTime<Utc>)>, Error> {
     let rows = sqlx::query!(
         r#"select candidate.key as "key!", max(events.updated_at) as "changed_at!"
-         from (select key from waiting_for_events where is_due and due_at <= $1 limit $2) as candidate
+         from (select key from waiting_for_events where is_due or due_at <= $1 limit $2) as candidate
          join events on events.calendar_id = candidate.key and events.gone_at is null
          group by candidate.key
          order by max(events.updated_at) desc
          limit $3"#,
-        now,
+        due_until,
         among,
         limit,
     )

@@ -126,14 +126,15 @@ impl Workspace {
         self.sync([id], now);
     }
 
-    /// The provider hands the event to another calendar; the id stays \[C\].
+    /// The provider hands the event to another calendar; the id stays \[C\]. One that is beyond the window is not touched: its
+    /// row would be listed with neither.
     pub(crate) fn transfer_event(&mut self, id: Uuid, to: Uuid, now: DateTime<Utc>) {
         let is_connected =
             |id: &Uuid| self.calendars.get(id).is_some_and(|calendar| calendar.status == Status::Connected);
         if !is_connected(&to) {
             return;
         }
-        let Some(event) = self.events.get_mut(&id) else {
+        let Some(event) = self.events.get_mut(&id).filter(|event| is_in_window(event.meeting.start, now)) else {
             return;
         };
         let from = std::mem::replace(&mut event.calendar_id, to);
@@ -166,9 +167,8 @@ impl Workspace {
         let event = self.events.get(&id)?;
         let calendar = self.calendars.get(&event.calendar_id)?;
         let start = event.meeting.start;
-        let is_in_window = now - WINDOW_BACK <= start && start <= now + WINDOW_AHEAD;
         let was_never_seen = event.row.is_none() && event.is_deleted;
-        if calendar.status != Status::Connected || !is_in_window || was_never_seen || event.is_printed {
+        if calendar.status != Status::Connected || !is_in_window(start, now) || was_never_seen || event.is_printed {
             return None;
         }
         let meeting = &event.meeting;
@@ -286,6 +286,11 @@ impl Workspace {
         self.notify_sync(calendar_id, updated_at);
         id
     }
+}
+
+/// Whether Recall shows changes of an event that starts then.
+fn is_in_window(start: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    now - WINDOW_BACK <= start && start <= now + WINDOW_AHEAD
 }
 
 /// The platforms whose links Recall knows; any other link leaves `meeting_url` null \[C\].

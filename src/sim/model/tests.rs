@@ -464,6 +464,19 @@ fn a_transferred_event_keeps_its_id() {
 }
 
 #[test]
+fn an_event_beyond_the_window_stays_listed_where_it_was() {
+    let mut world = World::new();
+    let (ada, bo) = (world.connect("ada@acme.test"), world.connect("bo@acme.test"));
+    let event = world.meet(ada, 60);
+    let far = world.at(30 * 24 * 60);
+    world.workspace.edit_event(event, |meeting| meeting.move_to(far), world.now);
+    world.workspace.transfer_event(event, bo, world.now);
+    let of_ada = EventFilter { calendar_id: Some(ada), ..EventFilter::default() };
+    assert_eq!(world.workspace.list_events(&of_ada).len(), 1);
+    assert_eq!(world.shown(event)["calendar_id"], json!(ada));
+}
+
+#[test]
 fn ical_uid_filters_by_a_prefix_and_its_case() {
     let mut world = World::new();
     let ada = world.connect("ada@acme.test");
