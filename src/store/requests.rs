@@ -164,10 +164,10 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
     Ok(woken)
 }
 
-/// The sweep's request for every connected calendar: for its events, if it was listed or read since the sweep began; else it
-/// may be gone, and has to be looked at itself. For a full sync where the last one is older than `full_before`, which is
-/// spread over the calendars by up to `spread` so that they do not all fall due at once. Goes on step by step, so not in a
-/// transaction. Returns how many.
+/// The sweep's request for every connected calendar but those whose events were listed since it began: for its events, if it was
+/// listed or read since then; else it may be gone, and has to be looked at itself. For a full sync where the last one is older
+/// than `full_before`, which is spread over the calendars by up to `spread` so that they do not all fall due at once. Goes on
+/// step by step, so not in a transaction. Returns how many.
 ///
 /// # Errors
 /// The database's.
@@ -181,32 +181,37 @@ pub async fn request_calendars(
 ) -> Result<u64, Error> {
     let (mut after, mut requested) = (Uuid::nil(), 0);
     loop {
-        let step = sqlx::query_scalar!(
-            "with step as (
+        let step = sqlx::query!(
+            r#"with step as (
                  select id, full_synced_at is null
                      or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
                      as is_stale,
-                     coalesce(listed_at >= $8 or observed_at > $8, false) as is_there
+                     coalesce(listed_at >= $8 or observed_at > $8, false) as is_there,
+                     coalesce(synced_at > $8, false) as is_fresh
                  from calendars
                  where status = 'connected' and gone_at is null and id > $6
                  order by id
                  limit $7
+             ), requested as (
+                 insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
+                 select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
+                     $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, is_there and not is_stale
+                 from step
+                 where is_stale or not is_there or not is_fresh
+                 order by id
+                 on conflict (kind, key) do update set
+                     generation = nextval('reconcile_generation'),
+                     since = least(queue.since, excluded.since),
+                     deadline = least(queue.deadline, excluded.deadline),
+                     attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+                     due_at = least(queue.due_at, excluded.due_at),
+                     is_due = true,
+                     cause = excluded.cause,
+                     events_only = queue.events_only and excluded.events_only
+                 returning key
              )
-             insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
-             select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
-                 $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, is_there and not is_stale
-             from step
-             order by id
-             on conflict (kind, key) do update set
-                 generation = nextval('reconcile_generation'),
-                 since = least(queue.since, excluded.since),
-                 deadline = least(queue.deadline, excluded.deadline),
-                 attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-                 due_at = least(queue.due_at, excluded.due_at),
-                 is_due = true,
-                 cause = excluded.cause,
-                 events_only = queue.events_only and excluded.events_only
-             returning key",
+             select (select count(*) from requested) as "requested!",
+                 (select id from step order by id desc limit 1) as last"#,
             full_before,
             spread.as_secs_f64(),
             deadline,
@@ -216,11 +221,13 @@ pub async fn request_calendars(
             STEP,
             sweep_started_at,
         )
-        .fetch_all(&mut *db)
+        .fetch_one(&mut *db)
         .await?;
-        notify(&mut *db).await?;
-        requested += step.len() as u64;
-        let Some(last) = last_of_full(step) else { return Ok(requested) };
+        if step.requested > 0 {
+            notify(&mut *db).await?;
+        }
+        requested += step.requested.unsigned_abs();
+        let Some(last) = step.last else { return Ok(requested) };
         after = last;
     }
 }

@@ -206,7 +206,8 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     world.sim.lose_pending_webhooks();
     let (now, mut db) = (world.now(), world.db.acquire().await.unwrap());
     let day = TimeDelta::days(1);
-    requests::request_calendars(&mut db, now - day, now - day, Duration::ZERO, now + day, now).await.unwrap();
+    world.execute(&format!("update calendars set listed_at = '{}'", now.to_rfc3339())).await;
+    requests::request_calendars(&mut db, now, now - day, Duration::ZERO, now + day, now).await.unwrap();
     drop(db);
     world.sim.release();
     turns.await.unwrap();

@@ -292,3 +292,28 @@ async fn steps_leave_nothing_out() {
     drop(db);
     world.finish_as_it_is().await;
 }
+
+#[tokio::test]
+async fn a_sweep_leaves_alone_what_was_listed_since_it_began() {
+    let world = World::new().await;
+    for n in 0..2 {
+        world.calendar(&format!("person{n}@acme.test")).await;
+    }
+    let synced_at = world.now();
+    let insert = "insert into calendars (id, platform, status, created_at, updated_at, observed_at, cursor, full_synced_at) \
+                  select gen_random_uuid(), 'google_calendar', 'connected', $1, $1, $1, $1, $1 from generate_series(1, 2000)";
+    world.execute(&insert.replace("$1", &format!("'{}'", synced_at.to_rfc3339()))).await;
+    let mut db = world.db.acquire().await.unwrap();
+    let (day, second) = (TimeDelta::days(1), TimeDelta::seconds(1));
+    for (sweep_started_at, expected) in [(synced_at - second, 2000), (synced_at + second, 2002)] {
+        let requested = requests::request_calendars(
+            &mut db,
+            sweep_started_at,
+            synced_at - day,
+            Duration::ZERO,
+            synced_at,
+            synced_at,
+        );
+        assert_eq!(requested.await.unwrap(), expected);
+    }
+}
