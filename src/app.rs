@@ -59,6 +59,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// With so many calendars that wait for their events, listing the whole workspace costs fewer calls than each of them.
 const CATCH_UP_FROM: u32 = 10;
+/// With fewer lists a minute it is not done: to test such a list takes three others in one turn, which might never come together.
+const FEWEST_LISTS: u32 = 10;
 /// How often an absent database is looked for.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -253,6 +255,7 @@ pub fn reconciler(
     configuration: Standing,
     clock: Clock,
 ) -> Reconciler {
+    let may_catch_up = config.workspace_listing && config.recall.limits.list >= FEWEST_LISTS;
     Reconciler {
         db,
         api,
@@ -262,7 +265,7 @@ pub fn reconciler(
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
         list_pause: config.list_pause,
-        catch_up_from: config.workspace_listing.then_some(CATCH_UP_FROM),
+        catch_up_from: may_catch_up.then_some(CATCH_UP_FROM),
         retention: Retention { deliveries: config.retention_deliveries, events: config.retention_events },
         clock,
     }

@@ -401,3 +401,12 @@ async fn it_can_be_turned_off() {
     assert_eq!(count_lists(&world), (0, CALENDARS));
     world.finish().await;
 }
+
+#[tokio::test]
+async fn it_is_not_done_where_a_test_of_it_might_never_end() {
+    for (limits, is_done) in [("list=9", false), ("list=10", true)] {
+        let world = World::with(&[("RECALL_LIMITS", limits)]).await;
+        assert_eq!(world.replica.worker.reconciler().catch_up_from.is_some(), is_done);
+        world.finish().await;
+    }
+}

@@ -175,7 +175,7 @@ impl<'a> Stage<'a> {
             let (api, health) = (self.client.clone(), ApiHealth::default());
             let mut reconciler = app::reconciler(config, db, api, health, standing, self.clock.clone());
             // Histories have few calendars.
-            reconciler.catch_up_from = Some(2);
+            reconciler.catch_up_from = reconciler.catch_up_from.map(|_| 2);
             self.replicas[number].worker = Some(Worker::new(reconciler, 1));
         }
     }
