@@ -31,6 +31,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
 /// How long a process may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Nothing but the next sweep is left to do.
+pub(crate) const SETTLED: &str = "select count(*) = 0 from reconcile_queue where kind <> 'sweep'";
+
 /// Environment variables.
 pub(crate) type Variables = BTreeMap<&'static str, String>;
 

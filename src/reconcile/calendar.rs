@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Error, Outcome, Reconciler, catch_up::asks_for_events, lost_place, page::report_unreadable};
+use super::{Error, Outcome, Reconciler, lost_place, page::report_unreadable};
 use crate::{
     domain::{
         budget::CallClass,
@@ -72,7 +72,9 @@ impl Reconciler {
         if let Some(until) = self.left_to_workspace(claimed, before.as_ref()).await? {
             return Ok(Outcome::GoesOn(until));
         }
-        if let Some(run) = self.run_for_events(claimed, before.as_ref()) {
+        // There is nothing to keep of this run until it has shown something.
+        if let Some(from) = asks_for_events(claimed, before.as_ref()) {
+            let run = Run::new(Some(from), claimed, before.as_ref(), self.clock.now());
             match self.list_events(id, claimed, run).await {
                 // The calendar itself may tell why.
                 Err(Error::Api(error)) if matches!(error.failure(), Failure::NotFound | Failure::Permanent) => {}
@@ -83,25 +85,6 @@ impl Reconciler {
             Some(run) => self.list_events(id, claimed, run).await,
             None => Ok(Outcome::Settled { generation: claimed.generation }),
         }
-    }
-
-    /// The run of a calendar that is not known to have changed itself. There is nothing to keep until it has shown something.
-    fn run_for_events(&self, claimed: &Claimed, before: Option<&SyncState>) -> Option<Run> {
-        let from = asks_for_events(claimed, before)?;
-        let before = before?;
-        Some(Run {
-            from: Some(from),
-            started_at: self.clock.now(),
-            generation: claimed.generation,
-            cursor_before: before.cursor,
-            next: None,
-            pages: 0,
-            events: 0,
-            changed: 0,
-            seen_until: before.reached.map(|reached| reached - LAG),
-            paged_before: None,
-            has_slipped: false,
-        })
     }
 
     /// Mirrors the calendar itself. Returns the run that its events need; none if the calendar is gone or not connected. The
@@ -131,21 +114,10 @@ impl Reconciler {
         let is_another = before.as_ref().is_some_and(|before| {
             before.email != calendar.email || metadata(&before.metadata) != metadata(&calendar.metadata)
         });
-        let paged_before = before.as_ref().and_then(|before| before.paged);
-        let reached = before.as_ref().and_then(|before| before.reached);
-        let cursor = before.and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_another);
+        let cursor = before.as_ref().and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_another);
         let run = Run {
-            from: list_from(cursor, claimed.since),
-            started_at: sent_at,
-            generation: claimed.generation,
             cursor_before: cursor,
-            next: None,
-            pages: 0,
-            events: 0,
-            changed: 0,
-            seen_until: reached.map(|reached| reached - LAG),
-            paged_before,
-            has_slipped: false,
+            ..Run::new(list_from(cursor, claimed.since), claimed, before.as_ref(), sent_at)
         };
         let mut tx = store::begin(&self.db).await?;
         if !calendars::mirror(&mut *tx, &calendar, sent_at).await? {
@@ -225,6 +197,27 @@ impl Reconciler {
 }
 
 impl Run {
+    fn new(
+        from: Option<DateTime<Utc>>,
+        claimed: &Claimed,
+        before: Option<&SyncState>,
+        started_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            from,
+            started_at,
+            generation: claimed.generation,
+            cursor_before: before.and_then(|before| before.cursor),
+            next: None,
+            pages: 0,
+            events: 0,
+            changed: 0,
+            seen_until: before.and_then(|before| before.reached).map(|reached| reached - LAG),
+            paged_before: before.and_then(|before| before.paged),
+            has_slipped: false,
+        }
+    }
+
     fn turn_page(&mut self, page: &EventPage) -> Result<(), Error> {
         let next = page.next.as_ref().map(|next| next.as_str().to_owned());
         self.pages += 1;
@@ -283,6 +276,14 @@ fn resume(claimed: &Claimed) -> Option<Run> {
         (Some(from), Some(since)) => from <= since,
     };
     covers_hint.then_some(run)
+}
+
+/// From when on a calendar's key asks for events, if that is all it asks for. The same is said by `waiting_for_events`.
+pub(super) fn asks_for_events(claimed: &Claimed, calendar: Option<&SyncState>) -> Option<DateTime<Utc>> {
+    let calendar = calendar.filter(|calendar| calendar.is_connected() && calendar.paged.is_none())?;
+    let is_first_try = claimed.events_only && claimed.attempt == 0;
+    let since = claimed.since.into_iter().chain([calendar.cursor? - OVERLAP]).min()?;
+    (is_first_try && since > DateTime::UNIX_EPOCH).then_some(since)
 }
 
 /// Where to list from: the lesser of the hint and the cursor with its overlap; `None`, all of it, if the calendar was never

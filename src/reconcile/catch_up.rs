@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{
     Error, Outcome, Reconciler,
-    calendar::{LAG, OVERLAP},
+    calendar::{LAG, OVERLAP, asks_for_events},
     lost_place,
     page::report_unreadable,
 };
@@ -425,14 +425,6 @@ fn progress<T: serde::de::DeserializeOwned>(claimed: &Claimed) -> Option<T> {
 fn may_answer(known: &Known, now: DateTime<Utc>) -> bool {
     let is_distrusted = known.spans == Some(false) && known.tested_at.is_some_and(|at| now < at + DISTRUST);
     !is_distrusted && known.rests_until.is_none_or(|until| until <= now)
-}
-
-/// From when on a calendar's key asks for events, if that is all it asks for. The same is said by `waiting_for_events`.
-pub(super) fn asks_for_events(claimed: &Claimed, calendar: Option<&SyncState>) -> Option<DateTime<Utc>> {
-    let calendar = calendar.filter(|calendar| calendar.is_connected() && calendar.paged.is_none())?;
-    let is_first_try = claimed.events_only && claimed.attempt == 0;
-    let since = claimed.since.into_iter().chain([calendar.cursor? - OVERLAP]).min()?;
-    (is_first_try && since > DateTime::UNIX_EPOCH).then_some(since)
 }
 
 /// Whether a failure ends the attempt at a list; else it is tried again.

@@ -74,7 +74,8 @@ pub struct Outlook {
     pub waiting: i64,
 }
 
-/// What there is to know of the workspace's turn. Of the keys that are due by `soon`, no more than `limit` of each kind are counted.
+/// What there is to know of the workspace's turn. Of the keys that are due by `soon`, those that rest, those that are due and
+/// those that are leased are counted up to `limit` each.
 ///
 /// # Errors
 /// The database's.
@@ -152,7 +153,8 @@ pub async fn greatest_generation(db: impl PgExecutor<'_>) -> Result<i64, Error> 
     Ok(generation)
 }
 
-/// Some of the calendars whose keys are due by `due_until`, for a test: those with the latest changes among `among`, each with the time of its latest.
+/// Some of the calendars whose keys are due by `due_until`, for a test: those with the latest changes among `among`, each with
+/// the time of its latest.
 ///
 /// # Errors
 /// The database's.

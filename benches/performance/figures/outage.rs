@@ -15,14 +15,13 @@ use crate::{
     load,
     receiver::SERVICE,
     rounds::{ROUNDS, median},
-    stage::{Database, Process, Variables, client_runtime},
+    stage::{Database, Process, SETTLED, Variables, client_runtime},
     table::{Line, Target},
 };
 
 const CALENDARS: usize = 10_000;
 const CONNECTIONS: usize = 64;
 const LIMIT: Duration = Duration::from_secs(900);
-const SETTLED: &str = "select count(*) = 0 from reconcile_queue where kind <> 'sweep'";
 
 pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     let runtime = client_runtime()?;
@@ -31,7 +30,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     let calendars: Vec<Uuid> = (0..CALENDARS)
         .map(|number| sim.connect_calendar(NewCalendar::google(&format!("person{number}@acme.test"))))
         .collect();
-    // Without links: no figure of bots.
+    // Without links: bots are another figure.
     let events: Vec<Uuid> =
         calendars.iter().map(|calendar| sim.create_event(*calendar, NewEvent::new("Lunch", start, 30))).collect();
     let database = runtime.block_on(Database::create())?;

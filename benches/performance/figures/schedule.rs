@@ -15,7 +15,7 @@ use crate::{
     load::{self, Connection},
     receiver::SERVICE,
     rounds::{in_turns, quantile},
-    stage::{Database, Process, Variables, client_runtime},
+    stage::{Database, Process, SETTLED, Variables, client_runtime},
     table::{Line, Target, milliseconds},
 };
 
@@ -39,7 +39,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
         replica.until_ready("/readyz").await?;
         let synced = "select count(*) = 100 from calendars where synced_at is not null";
         database.until(synced, Duration::from_secs(60)).await?;
-        database.until("select count(*) = 0 from reconcile_queue where kind <> 'sweep'", Duration::from_secs(60)).await
+        database.until(SETTLED, Duration::from_secs(60)).await
     })?;
     let mut next = calendars.iter().cycle();
     let http = reqwest::Client::new();

@@ -15,7 +15,7 @@ use crate::{
     load::{self, Connection},
     receiver::SERVICE,
     rounds::{ROUNDS, median},
-    stage::{Database, Process, client_runtime},
+    stage::{Database, Process, SETTLED, client_runtime},
     table::{Line, Target},
 };
 
@@ -23,7 +23,6 @@ const CALENDARS: usize = 10;
 /// For each calendar, in a second.
 const DELIVERIES: u32 = 100;
 const LIMIT: Duration = Duration::from_secs(60);
-const SETTLED: &str = "select count(*) = 0 from reconcile_queue where kind <> 'sweep'";
 
 pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     let runtime = client_runtime()?;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::schedule::start_sim;
 use crate::{
     rounds::in_turns,
-    stage::{self, Database, Variables},
+    stage::{self, Database, SETTLED, Variables},
     table::{Line, Target, per_second},
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     let variables = database.variables(&sim.base_url());
     runtime.block_on(run_workers(&database, &variables, async || {
         database.until("select count(*) = 4000 from decisions where plan = 'schedule'", LIMIT).await?;
-        database.until("select count(*) = 0 from reconcile_queue where kind <> 'sweep'", LIMIT).await
+        database.until(SETTLED, LIMIT).await
     }))?;
     sim.clear_calls();
     let [rate] = in_turns(
