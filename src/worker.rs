@@ -79,6 +79,7 @@ impl Worker {
         let forgetting = tokio::spawn(async move { reconciler.keep_forgetting().await });
         let mut turns = JoinSet::new();
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
+        let mut next_wake = Instant::now();
         while !*stop.borrow() {
             // All that have ended, so that one claim fills their places.
             while let Some(ended) = turns.try_join_next_with_id() {
@@ -87,7 +88,11 @@ impl Worker {
             let woken = wake.notified();
             let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
             let free = self.concurrency - turns.len();
-            let claimed = self.claim_in_time(free, self.listings_at_once().saturating_sub(listings)).await;
+            let wakes = next_wake <= Instant::now();
+            if wakes {
+                next_wake = Instant::now() + POLL_INTERVAL;
+            }
+            let claimed = self.claim_in_time(free, self.listings_at_once().saturating_sub(listings), wakes).await;
             for claimed in claimed {
                 let (worker, claimed) = (self.clone(), Arc::new(claimed));
                 let turn = Arc::clone(&claimed);
@@ -97,7 +102,7 @@ impl Worker {
             tokio::select! {
                 () = woken, if turns.len() < self.concurrency => {}
                 Some(ended) = turns.join_next_with_id() => forget(&mut in_hand, ended),
-                () = tokio::time::sleep(self.pause()) => {}
+                () = tokio::time::sleep_until(next_wake.min(Instant::now() + self.pause())) => {}
                 changed = stop.changed() => if changed.is_err() { break },
             }
         }
@@ -118,7 +123,8 @@ impl Worker {
         }
         turns.shutdown().await;
         for claimed in in_hand.into_values() {
-            let given_back = queue::put_off(&self.reconciler.db, &claimed, self.reconciler.clock.now(), None);
+            let now = self.reconciler.clock.now();
+            let given_back = queue::put_off(&self.reconciler.db, &claimed, now, None, now);
             if timeout(Duration::from_secs(1), given_back).await.is_err() {
                 tracing::warn!("cannot give keys back; their leases will");
                 return;
@@ -131,14 +137,14 @@ impl Worker {
     /// # Errors
     /// The database's.
     pub async fn take_one_turn(&self) -> Result<bool, store::Error> {
-        let Some(claimed) = self.claim(1, 1).await?.pop() else { return Ok(false) };
+        let Some(claimed) = self.claim(1, 1, true).await?.pop() else { return Ok(false) };
         self.take_turn(&claimed).await;
         Ok(true)
     }
 
     /// Claims nothing rather than wait for a database that does not answer: the loop has to hear that it should stop.
-    async fn claim_in_time(&self, free: usize, listings: usize) -> Vec<Claimed> {
-        match timeout(CLAIM_LIMIT, self.claim(free, listings)).await {
+    async fn claim_in_time(&self, free: usize, listings: usize, wakes: bool) -> Vec<Claimed> {
+        match timeout(CLAIM_LIMIT, self.claim(free, listings, wakes)).await {
             Ok(Ok(claimed)) => return claimed,
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot claim; trying again"),
             Err(_) => tracing::warn!("the database does not answer; trying again"),
@@ -146,14 +152,14 @@ impl Worker {
         vec![]
     }
 
-    async fn claim(&self, free: usize, listings: usize) -> Result<Vec<Claimed>, store::Error> {
+    async fn claim(&self, free: usize, listings: usize, wakes: bool) -> Result<Vec<Claimed>, store::Error> {
         let now = self.reconciler.clock.now();
         let keys = self.reconciler.health.claimable(free, now);
         if keys == 0 {
             return Ok(vec![]);
         }
         let blocked = self.blocked_classes(now);
-        queue::claim(&self.reconciler.db, Wanted { keys, listings, blocked: &blocked }, now, LEASE).await
+        queue::claim(&self.reconciler.db, Wanted { keys, listings, blocked: &blocked, wakes }, now, LEASE).await
     }
 
     /// Turns of calendars and of the sweep: they page through long lists, and while the API is slow they must not keep
@@ -211,7 +217,7 @@ impl Worker {
                 let mut db = db.acquire().await?;
                 queue::settle(&mut db, claimed, generation, self.due_again(claimed.key, now)).await
             }
-            Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None).await,
+            Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None, now).await,
             Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
             Err(error) => self.end_failed_turn(claimed, &error, now).await,
         }
@@ -245,11 +251,11 @@ impl Worker {
             Verdict::AwaitBudget(class, until) => {
                 self.block(class, until);
                 tracing::debug!(%class, %until, "waiting for budget");
-                queue::put_off(db, claimed, now, Some(class)).await
+                queue::put_off(db, claimed, now, Some(class), now).await
             }
             Verdict::PutOff(at) => {
                 tracing::debug!(error = text, "turn put off");
-                queue::put_off(db, claimed, at, None).await
+                queue::put_off(db, claimed, at, None, now).await
             }
             // Nobody else would ever request the sweep.
             Verdict::Park if claimed.key == Key::Sweep => {

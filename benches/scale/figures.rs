@@ -128,7 +128,7 @@ async fn claim(service: &Service) -> Result<f64, Failure> {
     queue::request(&mut *db.acquire().await?, &requests, now).await?;
     let mut latencies = vec![];
     for _ in 0..CLAIMS {
-        let wanted = Wanted { keys: 1, listings: 1, blocked: &[CallClass::DeleteBot] };
+        let wanted = Wanted { keys: 1, listings: 1, blocked: &[CallClass::DeleteBot], wakes: true };
         let began = Instant::now();
         let claimed = queue::claim(db, wanted, now, Duration::from_secs(90)).await?;
         latencies.push(began.elapsed().as_secs_f64() * 1e3);

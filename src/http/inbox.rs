@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -140,11 +140,8 @@ async fn commit_on(
     deliveries: &[Delivery],
 ) -> Result<(), store::Error> {
     let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() else { return Ok(()) };
-    // Not left to the statement's own transaction: a turn that was cut off may have left the connection in the midst of one,
-    // and then nothing would be committed.
-    let mut tx = connection.begin().await?;
-    let new = deliveries::accept(&mut *tx, deliveries, list_pause, now).await?;
-    tx.commit().await?;
+    // Committed by itself: nothing leaves a connection in the midst of a transaction, see `store::begin`.
+    let new = deliveries::accept(connection, deliveries, list_pause, now).await?;
     let mut new: HashSet<String> = new.into_iter().collect();
     for delivery in deliveries.iter().filter(|delivery| new.remove(&delivery.id)) {
         let calendar = delivery.calendar_id.map(tracing::field::display);

@@ -178,13 +178,15 @@ pub struct Wanted<'a> {
     pub listings: usize,
     /// Keys that wait for one of these are skipped.
     pub blocked: &'a [CallClass],
+    /// What has come due by itself, or was left leased, is brought to where claims look first. Nothing else needs that.
+    pub wakes: bool,
 }
 
 /// Claims keys that are due: first the events that start within [`URGENT`] or have begun, whatever else waits, then all in the
 /// order of their deadlines.
 ///
 /// However many keys wait for budget, rest or are leased, it passes none of them: it looks at the head of what is due for each
-/// class of calls that is not blocked. What has come due since the last claim is brought there first.
+/// class of calls that is not blocked.
 ///
 /// # Errors
 /// The database's.
@@ -195,7 +197,7 @@ pub async fn claim(
     lease: Duration,
 ) -> Result<Vec<Claimed>, Error> {
     let mut db = db.acquire().await?;
-    while wake_due(&mut db, now).await? >= WAKES_AT_ONCE {}
+    while wanted.wakes && wake_due(&mut db, now).await? >= WAKES_AT_ONCE {}
     // What waits for no class is under the empty name.
     let mut classes = vec![""];
     classes.extend(CallClass::ALL.iter().filter(|class| !wanted.blocked.contains(class)).map(|class| class.as_str()));
@@ -363,7 +365,7 @@ pub async fn come_back(
              attempt = 0, rests_until = null, last_error = null,
              requested_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
              due_at = case when generation = $4 then $5::timestamptz else $6::timestamptz end,
-             is_due = false,
+             is_due = generation <> $4,
              deadline = case when generation = $4 then $5::timestamptz else $6::timestamptz end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
@@ -435,16 +437,18 @@ pub async fn put_off(
     claimed: &Claimed,
     due_at: DateTime<Utc>,
     waits_for: Option<CallClass>,
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, waits_for = $4, due_at = $5, is_due = $4::text is not null
+             leased_until = null, lease_token = null, waits_for = $4, due_at = $5, is_due = $5 <= $6::timestamptz
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
         claimed.key.id(),
         claimed.token,
         waits_for.map(CallClass::as_str),
         due_at,
+        now,
     )
     .execute(db)
     .await?;
@@ -465,7 +469,7 @@ pub async fn park(
     let updated = sqlx::query!(
         "update reconcile_queue set
              leased_until = null, lease_token = null, attempt = attempt + 1, rests_until = null, last_error = $4,
-             progress = null, is_due = false,
+             progress = null, is_due = generation <> $5,
              due_at = case when generation = $5 then 'infinity'::timestamptz else $6::timestamptz end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),

@@ -221,18 +221,6 @@ async fn only_post_is_allowed_and_other_paths_are_404() {
 }
 
 #[tokio::test]
-async fn an_acknowledged_delivery_is_committed_whatever_a_cut_off_turn_has_left_open() {
-    let world = World::new().await;
-    let db = store::pool(&world.vars["DATABASE_URL"].clone().into(), 1).unwrap();
-    // As a turn does that ends in the midst of beginning a transaction.
-    db.acquire().await.unwrap().execute("begin").await.unwrap();
-    let (inbox, _writing) = Inbox::open(db, Duration::ZERO);
-    assert_eq!(accept_at_once(&world, &inbox, 1).await, [Ok(())]);
-    assert_eq!(world.query("select count(*) from deliveries").await, "1");
-    world.finish().await;
-}
-
-#[tokio::test]
 async fn a_transaction_whose_beginning_is_cut_off_is_not_left_open() {
     let world = World::new().await;
     let db = store::pool(&world.vars["DATABASE_URL"].clone().into(), 1).unwrap();

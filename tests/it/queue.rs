@@ -54,7 +54,7 @@ impl Queue {
 
 /// Up to so many keys of any kind.
 pub fn any(keys: usize) -> Wanted<'static> {
-    Wanted { keys, listings: keys, blocked: &[] }
+    Wanted { keys, listings: keys, blocked: &[], wakes: true }
 }
 
 fn calendar() -> Key {
@@ -307,6 +307,33 @@ async fn a_key_that_comes_back_starts_anew_and_at_once_if_it_was_requested_meanw
 }
 
 #[tokio::test]
+async fn what_is_due_at_once_need_not_be_woken() {
+    let queue = Queue::new().await;
+    let (db, now, later) = (&queue.0.db, queue.0.now(), queue.0.in_minutes(1));
+    let claim = async |now| {
+        let wanted = Wanted { wakes: false, ..any(1) };
+        queue::claim(db, wanted, now, LEASE).await.unwrap().pop()
+    };
+    queue.request(calendar(), None).await;
+    let claimed = claim(now).await.unwrap();
+    queue::put_off(db, &claimed, now, None, now).await.unwrap();
+    for ends in ["comes back", "is parked"] {
+        let claimed = claim(now).await.expect("it was requested before its turn ended");
+        queue.request(claimed.key, None).await;
+        match ends {
+            "comes back" => queue::come_back(db, &claimed, later, now).await.unwrap(),
+            _ => queue::park(db, &claimed, "failed", now).await.unwrap(),
+        }
+    }
+    let claimed = claim(now).await.expect("it was requested before it was parked");
+    queue::put_off(db, &claimed, later, None, now).await.unwrap();
+    assert!(claim(later).await.is_none(), "nobody has looked for what has come due");
+    let claimed = queue::claim(db, any(1), later, LEASE).await.unwrap().pop().unwrap();
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
 async fn a_turn_that_lost_its_lease_ends_nothing() {
     let queue = Queue::new().await;
     let (key, now) = (calendar(), queue.0.now());
@@ -321,7 +348,7 @@ async fn a_turn_that_lost_its_lease_ends_nothing() {
         queue.settle(&lost).await,
         queue::come_back(db, &lost, now, now).await,
         queue::retry(db, &lost, now, "failed", now).await,
-        queue::put_off(db, &lost, now, None).await,
+        queue::put_off(db, &lost, now, None, now).await,
         queue::park(db, &lost, "failed", now).await,
         queue::save_progress(db, &lost, &1.into()).await,
     ];
@@ -343,7 +370,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
         queue::claim(&queue.0.db, any(4), queue.0.now(), LEASE).await.unwrap()
     };
     queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
-    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List)).await.unwrap();
+    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List), queue.0.now()).await.unwrap();
     queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
     queue.request(calendar(), None).await;
     queue.0.advance(TimeDelta::seconds(7));
@@ -396,7 +423,7 @@ async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
     let queue = Queue::new().await;
     queue.request(calendar(), None).await;
     let claimed = queue.claim().await.unwrap();
-    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read)).await.unwrap();
+    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read), queue.0.now()).await.unwrap();
     let claim_without = async |class| {
         let wanted = Wanted { blocked: &[class], ..any(1) };
         queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap().pop()
@@ -445,7 +472,7 @@ async fn a_meeting_about_to_begin_goes_before_all_that_waits() {
     let all = queue::claim(&queue.0.db, any(10), queue.0.now(), LEASE).await.unwrap();
     assert_eq!(all.iter().map(|claimed| claimed.key).collect::<Vec<_>>(), [in_9, in_10, listed, in_11]);
     for claimed in &all {
-        queue::put_off(&queue.0.db, claimed, queue.0.now(), None).await.unwrap();
+        queue::put_off(&queue.0.db, claimed, queue.0.now(), None, queue.0.now()).await.unwrap();
     }
     for key in [in_9, in_10, listed, in_11] {
         let claimed = queue::claim(&queue.0.db, any(1), queue.0.now(), LEASE).await.unwrap().pop().unwrap();
@@ -463,7 +490,7 @@ async fn calendars_get_no_more_than_their_share_of_a_claim() {
     }
     queue.request(Key::Event(EventId(Uuid::new_v4())), None).await;
     let claim = async |keys, listings| {
-        let wanted = Wanted { keys, listings, blocked: &[] };
+        let wanted = Wanted { keys, listings, blocked: &[], wakes: true };
         let claimed = queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap();
         let listings = claimed.iter().filter(|claimed| matches!(claimed.key, Key::Calendar(_))).count();
         for claimed in &claimed {
@@ -514,7 +541,7 @@ async fn keys_of_several_classes_are_claimed_in_one_order() {
         claimed.push(queue.claim().await.unwrap());
     }
     for (claimed, class) in claimed.iter().zip(classes) {
-        queue::put_off(&queue.0.db, claimed, queue.0.now(), class).await.unwrap();
+        queue::put_off(&queue.0.db, claimed, queue.0.now(), class, queue.0.now()).await.unwrap();
     }
     let deadlines = async |keys, blocked: &[CallClass]| {
         let wanted = Wanted { blocked, ..any(keys) };

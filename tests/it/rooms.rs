@@ -89,6 +89,15 @@ fn sql_is_in_the_store_alone() {
     }
 }
 
+/// Nor does the driver undo a beginning that was cut off: what is committed without a transaction then is not.
+#[test]
+fn transactions_begin_in_one_place() {
+    for (_, path, text) in sources() {
+        let begins = text.matches(".begin(").count();
+        assert_eq!(begins, usize::from(path.ends_with("store/mod.rs")), "{path} begins a transaction by itself");
+    }
+}
+
 #[test]
 fn the_domain_is_pure() {
     for (_, path, text) in sources().into_iter().filter(|(room, ..)| room == "domain") {

@@ -221,7 +221,7 @@ async fn a_sweep_wakes_a_parked_calendar_anew() {
     world.take_turns_until(Endpoint::ListCalendars).await;
     let claimed = claim().await.unwrap();
     assert_eq!((claimed.attempt, claimed.since), (0, Some(DateTime::UNIX_EPOCH)));
-    queue::put_off(&world.db, &claimed, world.now(), None).await.unwrap();
+    queue::put_off(&world.db, &claimed, world.now(), None, world.now()).await.unwrap();
     world.finish().await;
 }
 
