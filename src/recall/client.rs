@@ -67,6 +67,13 @@ pub struct EventPage {
     pub next: Option<PageQuery>,
 }
 
+impl EventPage {
+    /// How large the events' payloads are together.
+    pub fn payload_bytes(&self) -> usize {
+        self.events.iter().map(|event| event.raw.get().len()).sum()
+    }
+}
+
 /// An item of a page that is not an event as documented.
 #[derive(Debug)]
 pub struct UnreadableEvent {
@@ -273,7 +280,7 @@ impl Client {
         answer
     }
 
-    fn read_page(call: &'static str, body: &[u8]) -> Result<(Vec<Box<RawValue>>, Option<PageQuery>), Error> {
+    fn read_page<'a>(call: &'static str, body: &'a [u8]) -> Result<(Vec<&'a RawValue>, Option<PageQuery>), Error> {
         let page: Page = serde_json::from_slice(body)
             .map_err(|error| Error::Unreadable { call, problem: telemetry::problem(&error) })?;
         let next =
@@ -313,7 +320,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 async fn read_body(call: &'static str, mut response: Response) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut body = Vec::with_capacity(announced.min(MAX_ANSWER_BYTES));
     while let Some(chunk) = response.chunk().await.map_err(|error| Error::no_answer(call, error))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(Error::Unreadable { call, problem: format!("longer than {MAX_ANSWER_BYTES} bytes") });

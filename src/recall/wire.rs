@@ -18,9 +18,10 @@ use crate::domain::{
 
 /// A cursor page. Items stay text until each is read on its own, so that one bad item does not hide the others.
 #[derive(Debug, Deserialize)]
-pub(super) struct Page {
+pub(super) struct Page<'a> {
     pub(super) next: Option<String>,
-    pub(super) results: Vec<Box<RawValue>>,
+    #[serde(borrow)]
+    pub(super) results: Vec<&'a RawValue>,
 }
 
 /// A calendar, less its OAuth fields: what has no field here is never read (P10).

@@ -41,6 +41,15 @@ const MAX_PAGES: u32 = 400;
 /// Pages of one turn: well within the time that a turn may take.
 const MAX_PAGES_PER_TURN: u32 = 10;
 
+/// Payloads of a page that is stored while the next is read, at most. A usual page has a tenth of it.
+const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
+
+/// A page, and when it was asked for.
+struct ReadPage {
+    page: EventPage,
+    sent_at: DateTime<Utc>,
+}
+
 /// A listing that is under way.
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
@@ -134,30 +143,62 @@ impl Reconciler {
         Ok(is_connected.then_some(run))
     }
 
-    /// Lists page by page.
+    /// Lists page by page, and reads a page while the one before is stored.
     async fn list_events(&self, id: CalendarId, claimed: &Claimed, mut run: Run) -> Result<Outcome, Error> {
-        for _ in 0..MAX_PAGES_PER_TURN {
-            let sent_at = self.clock.now();
-            let answer = match run.next.clone().map(PageQuery::from_stored) {
-                Some(next) => self.call(CallClass::List, self.api.list_calendar_events_next(&next)).await,
-                None => self.call(CallClass::List, self.api.list_calendar_events(id, run.from)).await,
-            };
-            let answer = answer.map_err(|error| lost_place(error, run.next.is_some()))?;
-            run.turn_page(&answer)?;
-            match self.mirror_page(id, claimed, &mut run, &answer, sent_at).await {
-                Err(Error::Store(store::Error::Refused(error))) => {
-                    tracing::warn!(error = %error, "a page cannot be stored as a whole; storing its events one by one");
-                    let kept = self.keep_storable(answer, sent_at).await?;
-                    self.mirror_page(id, claimed, &mut run, &kept, sent_at).await?;
-                }
-                result => result?,
-            }
-            if run.next.is_none() {
-                run.report();
-                return Ok(Outcome::Settled { generation: run.generation });
+        let mut read = self.read_page(id, run.from, run.next.clone()).await?;
+        for place in 1..=MAX_PAGES_PER_TURN {
+            run.turn_page(&read.page)?;
+            let is_last = run.next.is_none() || place == MAX_PAGES_PER_TURN;
+            let (from, next) = (run.from, run.next.clone());
+            // Of large ones, one at a time is held.
+            let reads_ahead = !is_last && read.page.payload_bytes() <= READ_AHEAD_BYTES;
+            let ahead = async { if reads_ahead { Some(self.read_page(id, from, next.clone()).await) } else { None } };
+            let (stored, ahead) = tokio::join!(self.store_page(id, claimed, &mut run, read), ahead);
+            stored?;
+            match ahead {
+                Some(page) => read = page?,
+                None if is_last => break,
+                None => read = self.read_page(id, from, next).await?,
             }
         }
-        Ok(Outcome::GoesOn(self.clock.now()))
+        if run.next.is_some() {
+            return Ok(Outcome::GoesOn(self.clock.now()));
+        }
+        run.report();
+        Ok(Outcome::Settled { generation: run.generation })
+    }
+
+    async fn read_page(
+        &self,
+        id: CalendarId,
+        from: Option<DateTime<Utc>>,
+        next: Option<String>,
+    ) -> Result<ReadPage, Error> {
+        let sent_at = self.clock.now();
+        let is_continued = next.is_some();
+        let answer = match next.map(PageQuery::from_stored) {
+            Some(next) => self.call(CallClass::List, self.api.list_calendar_events_next(&next)).await,
+            None => self.call(CallClass::List, self.api.list_calendar_events(id, from)).await,
+        };
+        Ok(ReadPage { page: answer.map_err(|error| lost_place(error, is_continued))?, sent_at })
+    }
+
+    /// Mirrors a page, less what the database refuses.
+    async fn store_page(
+        &self,
+        id: CalendarId,
+        claimed: &Claimed,
+        run: &mut Run,
+        ReadPage { page, sent_at }: ReadPage,
+    ) -> Result<(), Error> {
+        match self.mirror_page(id, claimed, run, &page, sent_at).await {
+            Err(Error::Store(store::Error::Refused(error))) => {
+                tracing::warn!(error = %error, "a page cannot be stored as a whole; storing its events one by one");
+                let kept = self.keep_storable(page, sent_at).await?;
+                self.mirror_page(id, claimed, run, &kept, sent_at).await
+            }
+            result => result,
+        }
     }
 
     /// One transaction: the page's events, the requests that follow from them, and how far the run has come.

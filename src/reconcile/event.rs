@@ -167,7 +167,9 @@ impl Reconciler {
                 // An earlier call sent no bot. If it did send one, that is known once it is recorded.
                 known.held.iter_mut().filter(|held| !event.has_bot(&held.key)).for_each(HeldKey::close);
                 let event = known.newest(event);
-                events::mirror(&self.db, std::slice::from_ref(&event), sent_at).await?;
+                let mut db = self.db.acquire().await?;
+                events::mirror(&mut db, std::slice::from_ref(&event), sent_at).await?;
+                drop(db);
                 self.learn(known, event).await?;
             }
             Err(error) => self.mirror_refusal(known, error).await?,

@@ -30,9 +30,6 @@ impl Reconciler {
     ) -> Result<Vec<EventId>, Error> {
         let now = self.clock.now();
         let written = events::mirror(&mut *tx, &page.events, sent_at).await?;
-        let read: Vec<(CalendarId, EventId)> =
-            page.events.iter().map(|event| (of.unwrap_or(event.calendar_id), event.id)).collect();
-        events::clear_unreadable(&mut *tx, &read).await?;
         for UnreadableEvent { event_id, calendar_id, reason } in &page.unreadable {
             // Of an event that does not even name its calendar, the calendar's own list tells.
             if let Some(calendar) = of.or(*calendar_id) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{PgExecutor, types::Json};
+use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::Error;
@@ -15,7 +15,11 @@ use crate::domain::{
     event::{Event, EventId, ObservedBot},
 };
 
-/// Mirrors events in one statement, each unless a newer version is mirrored or nothing differs (P5). Returns those written.
+/// Payloads of one statement, in bytes: more than a thousand usual ones. All that it sends is in memory twice.
+const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Mirrors events, each unless a newer version is mirrored or nothing differs (P5). Returns those written. None of them counts
+/// as unreadable any more. One statement, unless they are very large: together only in a transaction.
 ///
 /// `observed_at`: for a list or a retrieval, when the request was sent; for the answer to a bot call, when it was received. So
 /// an answer that has the bot is not undone by a list that was read before it.
@@ -23,7 +27,7 @@ use crate::domain::{
 /// # Errors
 /// The database's. `Refused` if one of the events cannot be stored; then none is.
 pub async fn mirror(
-    db: impl PgExecutor<'_>,
+    db: &mut PgConnection,
     events: &[Event],
     observed_at: DateTime<Utc>,
 ) -> Result<Vec<EventId>, Error> {
@@ -36,10 +40,34 @@ pub async fn mirror(
         }
     }
     let events: Vec<&Event> = latest.into_values().collect();
+    let mut written = vec![];
+    let mut bytes = 0;
+    let fits = |last: &&Event, next: &&Event| {
+        bytes += last.raw.get().len();
+        let fits = bytes + next.raw.get().len() <= STATEMENT_BYTES;
+        bytes = if fits { bytes } else { 0 };
+        fits
+    };
+    for events in events.chunk_by(fits) {
+        written.append(&mut mirror_at_once(db, events, observed_at).await?);
+    }
+    Ok(written)
+}
+
+/// Distinct events, in the order of their ids.
+async fn mirror_at_once(
+    db: &mut PgConnection,
+    events: &[&Event],
+    observed_at: DateTime<Utc>,
+) -> Result<Vec<EventId>, Error> {
     let bots = events.iter().map(|event| serde_json::to_string(&event.bots)).collect::<Result<Vec<_>, _>>();
     let bots = bots.map_err(|error| Error::Refused(sqlx::Error::Encode(error.into())))?;
     let written = sqlx::query_scalar!(
-        "insert into events as mirror
+        "with readable as (
+             delete from unreadable_events using unnest($1::uuid[], $2::uuid[]) as read (event_id, calendar_id)
+             where unreadable_events.calendar_id = read.calendar_id and unreadable_events.event_id = read.event_id::text
+         )
+         insert into events as mirror
              (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
               is_deleted, is_cancelled, bots, raw, created_at, updated_at, observed_at, fingerprint, series_id)
          select id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
@@ -70,24 +98,24 @@ pub async fn mirror(
          where (excluded.updated_at, excluded.observed_at) >= (mirror.updated_at, mirror.observed_at)
            and mirror.fingerprint is distinct from excluded.fingerprint
          returning id",
-        &column(&events, |event| event.id.0),
-        &column(&events, |event| event.calendar_id.0),
-        &column(&events, |event| event.platform.as_str()) as &[&str],
-        &column(&events, |event| event.platform_id.as_str()) as &[&str],
-        &column(&events, |event| event.ical_uid.as_str()) as &[&str],
-        &column(&events, |event| event.start_time),
-        &column(&events, |event| event.end_time),
-        &column(&events, |event| event.meeting_url.as_deref()) as &[Option<&str>],
-        &column(&events, |event| event.meeting_platform.as_deref()) as &[Option<&str>],
-        &column(&events, |event| event.is_deleted),
-        &column(&events, |event| event.is_cancelled),
+        &column(events, |event| event.id.0),
+        &column(events, |event| event.calendar_id.0),
+        &column(events, |event| event.platform.as_str()) as &[&str],
+        &column(events, |event| event.platform_id.as_str()) as &[&str],
+        &column(events, |event| event.ical_uid.as_str()) as &[&str],
+        &column(events, |event| event.start_time),
+        &column(events, |event| event.end_time),
+        &column(events, |event| event.meeting_url.as_deref()) as &[Option<&str>],
+        &column(events, |event| event.meeting_platform.as_deref()) as &[Option<&str>],
+        &column(events, |event| event.is_deleted),
+        &column(events, |event| event.is_cancelled),
         &bots,
-        &column(&events, |event| event.raw.get()) as &[&str],
-        &column(&events, |event| event.created_at),
-        &column(&events, |event| event.updated_at),
-        &column(&events, |event| event.fingerprint.as_ref().map(|print| print.0.as_slice())) as &[Option<&[u8]>],
+        &column(events, |event| event.raw.get()) as &[&str],
+        &column(events, |event| event.created_at),
+        &column(events, |event| event.updated_at),
+        &column(events, |event| event.fingerprint.as_ref().map(|print| print.0.as_slice())) as &[Option<&[u8]>],
         observed_at,
-        &column(&events, |event| event.series_id.as_deref()) as &[Option<&str>],
+        &column(events, |event| event.series_id.as_deref()) as &[Option<&str>],
     )
     .fetch_all(db)
     .await?;
@@ -271,24 +299,6 @@ pub async fn list_unreadable(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<
     .fetch_all(db)
     .await?;
     Ok(unreadable)
-}
-
-/// Forgets that events could not be read, since they have been.
-///
-/// # Errors
-/// The database's.
-pub async fn clear_unreadable(db: impl PgExecutor<'_>, read: &[(CalendarId, EventId)]) -> Result<(), Error> {
-    let calendars: Vec<Uuid> = read.iter().map(|(calendar, _)| calendar.0).collect();
-    let events: Vec<String> = read.iter().map(|(_, event)| event.to_string()).collect();
-    sqlx::query!(
-        "delete from unreadable_events using unnest($1::uuid[], $2::text[]) as read (calendar_id, event_id)
-         where unreadable_events.calendar_id = read.calendar_id and unreadable_events.event_id = read.event_id",
-        &calendars,
-        &events,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 /// Forgets what a full sync, begun at `run_started_at`, did not find unreadable any more.

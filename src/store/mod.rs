@@ -101,6 +101,11 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Er
         .before_acquire(|connection, meta| {
             Box::pin(async move { Ok(meta.idle_for < CHECK_IF_IDLE_FOR || connection.ping().await.is_ok()) })
         })
+        // A statement that mirrors much leaves as much room behind, on each connection that it was ever sent on.
+        .after_release(|connection, _| {
+            connection.shrink_buffers();
+            Box::pin(async { Ok(true) })
+        })
         .connect_lazy_with(options);
     Ok(pool)
 }

@@ -164,10 +164,10 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
     Ok(woken)
 }
 
-/// The sweep's request for every connected calendar but those whose events were listed since it began: for its events, if it was
-/// listed or read since then; else it may be gone, and has to be looked at itself. For a full sync where the last one is older
-/// than `full_before`, which is spread over the calendars by up to `spread` so that they do not all fall due at once. Goes on
-/// step by step, so not in a transaction. Returns how many.
+/// The sweep's request for every connected calendar but those whose events were listed since it began, or will be: for its
+/// events, if it was listed or read since then; else it may be gone, and has to be looked at itself. For a full sync where the
+/// last one is older than `full_before`, which is spread over the calendars by up to `spread` so that they do not all fall due
+/// at once. Goes on step by step, so not in a transaction. Returns how many.
 ///
 /// # Errors
 /// The database's.
@@ -208,6 +208,12 @@ pub async fn request_calendars(
                      is_due = true,
                      cause = excluded.cause,
                      events_only = queue.events_only and excluded.events_only
+                 -- What waits for its first try will be listed, by a turn that has yet to begin or a list of the workspace: unless
+                 -- that began before the sweep.
+                 where not excluded.events_only or queue.attempt > 0 or queue.lease_token is not null
+                   or queue.progress is not null or not isfinite(queue.due_at)
+                   or exists (select from reconcile_queue as listing
+                              where listing.kind = 'workspace' and (listing.progress->>'started_at')::timestamptz <= $8)
                  returning key
              )
              select (select count(*) from requested) as "requested!",

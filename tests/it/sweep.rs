@@ -317,3 +317,39 @@ async fn a_sweep_leaves_alone_what_was_listed_since_it_began() {
         assert_eq!(requested.await.unwrap(), expected);
     }
 }
+
+#[tokio::test]
+async fn a_sweep_leaves_alone_what_will_be_listed_in_any_case() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let (now, day) = (world.now(), TimeDelta::days(1));
+    world.execute(&format!("update calendars set listed_at = '{}'", now.to_rfc3339())).await;
+    let mut db = world.db.acquire().await.unwrap();
+    let mut sweep =
+        async || requests::request_calendars(&mut db, now, now - day, Duration::ZERO, now + day, now).await.unwrap();
+    let claim = async || queue::claim(&world.db, any(1), now, Duration::from_secs(90)).await.unwrap().pop().unwrap();
+    world.sim.touch_calendar(calendar);
+    world.sim.deliver_due().await;
+    assert_eq!(sweep().await, 0);
+
+    let claimed = claim().await;
+    assert_eq!(sweep().await, 1, "its turn may have listed it before");
+    queue::save_progress(&world.db, &claimed, &1.into()).await.unwrap();
+    queue::put_off(&world.db, &claimed, now, None, now).await.unwrap();
+    assert_eq!(sweep().await, 1, "it goes on with what it listed before");
+    world.execute("update reconcile_queue set progress = null, attempt = 1").await;
+    assert_eq!(sweep().await, 1, "it may rest for long");
+    world.execute("update reconcile_queue set attempt = 0").await;
+    assert_eq!(sweep().await, 0);
+
+    let list = "insert into reconcile_queue (kind, key, requested_at, due_at, deadline, progress)
+                select 'workspace', '00000000-0000-0000-0000-000000000000', $1, $1, $1, json_build_object('started_at', $1)";
+    for (began_at, requested) in [(now, 1), (now + TimeDelta::milliseconds(1), 0)] {
+        world.execute(&list.replace("$1", &format!("'{}'::timestamptz", began_at.to_rfc3339()))).await;
+        assert_eq!(sweep().await, requested, "the workspace's list began at {began_at}");
+        world.execute("delete from reconcile_queue where kind = 'workspace'").await;
+    }
+    drop(db);
+    world.take_turns().await;
+    world.finish().await;
+}

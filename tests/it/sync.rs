@@ -8,6 +8,7 @@ use rollcall::{
     store::events,
 };
 use serde_json::json;
+use sqlx::Executor;
 use uuid::Uuid;
 
 use crate::world::{LINK, World};
@@ -252,7 +253,10 @@ async fn of_equal_versions_the_one_read_later_is_mirrored() {
     let read_at = world.now();
     let url = async || world.query("select meeting_url from events").await;
     let mirror = async |event: &Event, observed_at| {
-        events::mirror(&world.db, std::slice::from_ref(event), observed_at).await.unwrap().len()
+        events::mirror(&mut world.db.acquire().await.unwrap(), std::slice::from_ref(event), observed_at)
+            .await
+            .unwrap()
+            .len()
     };
 
     let change = |event: &mut Event, url: &str| {
@@ -328,6 +332,43 @@ async fn an_event_that_slips_past_a_page_is_found_by_the_next_sync() {
     world.settle().await;
     assert_eq!(world.sim.live_bots().len(), 5);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_is_read_while_the_one_before_is_stored() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 3);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 7);
+    world.sim.deliver_due().await;
+    world.sim.clear_calls();
+    let mut lock = world.db.begin().await.unwrap();
+    lock.execute("lock table events in exclusive mode").await.unwrap();
+    let worker = world.replica.worker.clone();
+    let turn = tokio::spawn(async move { worker.take_one_turn().await.unwrap() });
+    world.until(|| world.count_calls(Endpoint::ListEvents) == 2).await;
+    lock.rollback().await.unwrap();
+    turn.await.unwrap();
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 3);
+    assert_eq!(world.query("select count(*) from events").await, "7");
+    world.settle().await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_whose_payloads_are_large_is_mirrored_as_a_whole() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.sim.clear_calls();
+    let large = format!(r#""raw":{{"x":"{}","#, "x".repeat(900_000));
+    for event in create_meetings(&world, calendar, 5) {
+        let shown = world.sim.event(event).unwrap().to_string();
+        world.sim.override_event(event, Some(shown.replacen(r#""raw":{"#, &large, 1)));
+    }
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events where length(raw::text) > 900000").await, "5");
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 1);
+    world.finish_as_it_is().await;
 }
 
 #[tokio::test]

@@ -119,10 +119,10 @@ impl Mirror {
     /// The bare upsert of the same events, which are read before the clock starts; events a second.
     async fn upsert(&self) -> anyhow::Result<[f64; 1]> {
         let events = self.read_all().await?;
-        let (now, db) = (Clock::system().now(), &self.worker.reconciler().db);
+        let (now, mut db) = (Clock::system().now(), self.worker.reconciler().db.acquire().await?);
         let began = Instant::now();
         for batch in events.chunks(BATCH) {
-            events::mirror(db, batch, now).await?;
+            events::mirror(&mut db, batch, now).await?;
         }
         Ok([EVENTS as f64 / began.elapsed().as_secs_f64()])
     }
