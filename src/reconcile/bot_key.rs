@@ -77,7 +77,7 @@ impl Reconciler {
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
             Ok(answer) => {
                 let mut tx = store::begin(&self.db).await?;
-                if !events::mirror(&mut *tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
+                if !events::mirror(&mut tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
                     // No list will find it changed again.
                     let (key, deadline) = (Key::Event(event), answer.start_time);
                     let request = Request {

@@ -77,8 +77,9 @@ impl Reconciler {
         if let Some(run) = resume(claimed) {
             return self.list_events(id, claimed, run).await;
         }
-        let before = calendars::sync_state(&self.db, id).await?;
-        if let Some(until) = self.left_to_workspace(claimed, before.as_ref()).await? {
+        let (before, outlook) = tokio::join!(calendars::sync_state(&self.db, id), self.outlook(claimed));
+        let before = before?;
+        if let Some(until) = self.left_to_workspace(claimed, before.as_ref(), outlook?).await? {
             return Ok(Outcome::GoesOn(until));
         }
         // There is nothing to keep of this run until it has shown something.

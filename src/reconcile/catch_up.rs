@@ -37,7 +37,7 @@ use crate::{
         self,
         calendars::SyncState,
         queue::{self, Claimed, Key, Request},
-        workspace_listing::{self, Answerable, EndedListing, Known},
+        workspace_listing::{self, Answerable, EndedListing, Known, Outlook},
     },
     telemetry,
 };
@@ -133,18 +133,23 @@ enum End {
 }
 
 impl Reconciler {
+    /// What a calendar's turn has to know of the workspace's; `None`: nothing.
+    pub(super) async fn outlook(&self, claimed: &Claimed) -> Result<Option<Outlook>, Error> {
+        let Some(from_keys) = self.catch_up_from.filter(|_| claimed.events_only) else { return Ok(None) };
+        let now = self.clock.now();
+        Ok(Some(workspace_listing::outlook(&self.db, i64::from(from_keys), now + ASKING, now).await?))
+    }
+
     /// Whether a list of the workspace will answer a calendar's key, and until when it is to wait for that.
     pub(super) async fn left_to_workspace(
         &self,
         claimed: &Claimed,
         calendar: Option<&SyncState>,
+        outlook: Option<Outlook>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
-        let (Some(from_keys), Some(since)) = (self.catch_up_from, asks_for_events(claimed, calendar)) else {
-            return Ok(None);
-        };
+        let (Some(from_keys), Some(outlook)) = (self.catch_up_from, outlook) else { return Ok(None) };
+        let Some(since) = asks_for_events(claimed, calendar) else { return Ok(None) };
         let now = self.clock.now();
-        let mut db = self.db.acquire().await?;
-        let outlook = workspace_listing::outlook(&mut *db, i64::from(from_keys), now + ASKING, now).await?;
         let run = outlook.progress.and_then(|Json(progress)| serde_json::from_value::<Run>(progress).ok());
         let until = match (outlook.attempt, run) {
             (Some(_), Some(run)) => {
@@ -159,9 +164,9 @@ impl Reconciler {
             // It has yet to begin.
             (Some(attempt), None) => (attempt == 0).then_some(now + ASKING),
             (None, _) if outlook.waiting < i64::from(from_keys) => None,
-            (None, _) if !may_answer(&workspace_listing::load(&mut *db).await?, now) => None,
+            (None, _) if !may_answer(&workspace_listing::load(&self.db).await?, now) => None,
             (None, _) => {
-                self.request_workspace(&mut db, now).await?;
+                self.request_workspace(&mut *self.db.acquire().await?, now).await?;
                 Some(now + ASKING)
             }
         };

@@ -247,7 +247,7 @@ impl Reconciler {
         let received_at = self.clock.now();
         let answer = known.newest(answer);
         let mut tx = store::begin(&self.db).await?;
-        events::mirror(&mut *tx, std::slice::from_ref(&answer), received_at).await?;
+        events::mirror(&mut tx, std::slice::from_ref(&answer), received_at).await?;
         let plan = step.plan;
         let said =
             scheduled.as_ref().map_or_else(|| "bot deleted".to_owned(), |scheduled| accepted(&answer, scheduled));

@@ -57,7 +57,7 @@ impl Reconciler {
         for event in page.events {
             // Tried by itself, and rolled back: what is kept is committed with the run's progress.
             let mut tx = store::begin(&self.db).await?;
-            match events::mirror(&mut *tx, std::slice::from_ref(&event), sent_at).await {
+            match events::mirror(&mut tx, std::slice::from_ref(&event), sent_at).await {
                 Ok(_) => kept.events.push(event),
                 Err(store::Error::Refused(error)) => kept.unreadable.push(UnreadableEvent {
                     event_id: event.id.to_string(),

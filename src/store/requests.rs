@@ -211,7 +211,7 @@ pub async fn request_calendars(
                  -- What waits for its first try will be listed, by a turn that has yet to begin or a list of the workspace: unless
                  -- that began before the sweep.
                  where not excluded.events_only or queue.attempt > 0 or queue.lease_token is not null
-                   or queue.progress is not null or not isfinite(queue.due_at)
+                   or queue.progress is not null
                    or exists (select from reconcile_queue as listing
                               where listing.kind = 'workspace' and (listing.progress->>'started_at')::timestamptz <= $8)
                  returning key

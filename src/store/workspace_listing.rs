@@ -240,7 +240,7 @@ pub async fn release(db: &PgPool, until: DateTime<Utc>, now: DateTime<Utc>) -> R
                  where kind = 'calendar' and due_at = $1 and not is_due
                  order by key
                  limit $3
-                 for update skip locked
+                 for update
              )
              update reconcile_queue set due_at = $2, is_due = true, events_only = false from step
              where kind = 'calendar' and reconcile_queue.key = step.key",
@@ -303,7 +303,8 @@ pub async fn settle(
                    and waiting.leased_until is null and queue.key > $4
                  order by queue.key
                  limit $5
-                 for update of queue skip locked
+                 -- Waits for whoever has one, which is never long; passed over, it would be listed singly.
+                 for update of queue
              ), gone as (
                  delete from reconcile_queue as queue using step
                  where queue.kind = 'calendar' and queue.key = step.key

@@ -7,9 +7,10 @@ use rollcall::{
     sim::{Endpoint, Fault, NewCalendar, NewEvent, WorkspaceLists},
     store::requests,
 };
+use sqlx::Executor;
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::{life::until, world::World};
 
 const CALENDARS: usize = 20;
 
@@ -214,6 +215,28 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     settle(&world).await;
     let title = format!("select raw->>'summary' from events where id = '{}'", events[0]);
     assert_eq!(world.query(&title).await, "Not shown by the list");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_has_locked_when_a_list_ends_is_answered_all_the_same() {
+    let (world, events) = trusted_workspace().await;
+    move_all(&world, &events, 301);
+    world.sim.deliver_due().await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
+    let worker = world.replica.worker.clone();
+    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    world.until(|| world.sim.hanging() == 1).await;
+    let mut lock = world.db.begin().await.unwrap();
+    lock.execute("select from reconcile_queue where kind = 'calendar' order by key limit 5 for update").await.unwrap();
+    world.sim.release();
+    let is_waited_for =
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    until(async || world.query(is_waited_for).await == "true").await;
+    lock.rollback().await.unwrap();
+    turns.await.unwrap();
+    settle(&world).await;
+    assert_eq!(count_lists(&world), (1, 0));
     world.finish().await;
 }
 
