@@ -218,25 +218,43 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     world.finish().await;
 }
 
-#[tokio::test]
-async fn a_key_that_somebody_has_locked_when_a_list_ends_is_answered_all_the_same() {
-    let (world, events) = trusted_workspace().await;
-    move_all(&world, &events, 301);
-    world.sim.deliver_due().await;
+/// A list of which the second page is answered with this status, while somebody else has locked some of its keys.
+async fn end_a_list_while_keys_are_locked(world: &World, status: Option<u16>) {
+    world.sim.knobs(|knobs| knobs.page_size = 10);
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
     let worker = world.replica.worker.clone();
     let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
     world.until(|| world.sim.hanging() == 1).await;
     let mut lock = world.db.begin().await.unwrap();
     lock.execute("select from reconcile_queue where kind = 'calendar' order by key limit 5 for update").await.unwrap();
+    status.into_iter().for_each(|status| world.sim.fail_next(Endpoint::ListEvents, Fault::Status(status), 1));
     world.sim.release();
     let is_waited_for =
         "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
     until(async || world.query(is_waited_for).await == "true").await;
     lock.rollback().await.unwrap();
     turns.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_has_locked_when_a_list_ends_is_answered_all_the_same() {
+    let (world, events) = trusted_workspace().await;
+    move_all(&world, &events, 301);
+    world.sim.deliver_due().await;
+    end_a_list_while_keys_are_locked(&world, None).await;
     settle(&world).await;
-    assert_eq!(count_lists(&world), (1, 0));
+    assert_eq!(count_lists(&world).1, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_has_locked_when_a_list_fails_waits_no_longer_than_the_others() {
+    let (world, events) = trusted_workspace().await;
+    move_all(&world, &events, 301);
+    world.sim.deliver_due().await;
+    end_a_list_while_keys_are_locked(&world, Some(400)).await;
+    settle(&world).await;
+    assert_eq!(count_lists(&world), (2, CALENDARS));
     world.finish().await;
 }
 
