@@ -2,7 +2,7 @@
 //!
 //! A turn reads the truth, mirrors it, asks `domain::plan` what to do, and does it with calls that are safe to repeat. It may
 //! die after any line and be run again: what it did is mirrored in the transaction that follows each call, and what it had
-//! left to do is found again by reading. No transaction is open during a call.
+//! left to do is found again by reading. No transaction waits for a call.
 
 mod bot_key;
 mod calendar;

@@ -1,5 +1,5 @@
-//! All SQL. Functions take the executor first: the caller owns the connection or the transaction, and holds none across an
-//! HTTP call. Times are passed in, so that no statement reads a clock of its own.
+//! All SQL. Functions take the executor first: the caller owns the connection or the transaction, and has none wait for an HTTP
+//! call. Times are passed in, so that no statement reads a clock of its own.
 
 pub mod bot_keys;
 pub mod budget;
