@@ -92,8 +92,6 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Er
         ("lock_timeout", LOCK_TIMEOUT),
         // A transaction whose process was cut off from the database must not hold its locks for ever.
         ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
-        // Each statement finds its rows by an index, whatever its values are: planning anew takes longer than most of them.
-        ("plan_cache_mode", "force_generic_plan"),
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
