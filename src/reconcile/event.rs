@@ -197,7 +197,7 @@ impl Reconciler {
                 if says_what_became_of_it(&error) {
                     known.held.iter_mut().for_each(HeldKey::close);
                 }
-                if is_permanent(&error) && !known.is_fresh {
+                if needs_a_reason(&error) && !known.is_fresh {
                     self.look_for_a_reason(known, error).await?;
                 } else {
                     self.mirror_refusal(known, error).await?;
@@ -412,8 +412,10 @@ fn says_what_became_of_it(error: &Error) -> bool {
     !matches!(error, Error::Api(error) if error.failure() == Failure::Transient)
 }
 
-fn is_permanent(error: &Error) -> bool {
-    matches!(error, Error::Api(error) if error.failure() == Failure::Permanent)
+/// Whether a refusal may lie with what is mirrored, or be a mistake: an event that counts as gone by mistake, and begins, leaves
+/// a bot that no copy of the meeting knows of.
+fn needs_a_reason(error: &Error) -> bool {
+    matches!(error, Error::Api(error) if matches!(error.failure(), Failure::Permanent | Failure::NotFound))
 }
 
 /// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it

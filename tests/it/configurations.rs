@@ -137,6 +137,7 @@ async fn an_event_that_comes_back_during_a_rollout_is_decided_on_by_the_newer_co
     world.vars.insert(NEW.0, NEW.1.into());
     let newer = world.another_replica().await;
     world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(404), 1);
+    world.sim.fail_next(Endpoint::RetrieveEvent, Fault::Status(404), 1);
     while world.count_calls(Endpoint::ScheduleBot) < 2 {
         assert!(newer.worker.take_one_turn().await.unwrap());
     }

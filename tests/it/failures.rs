@@ -440,6 +440,7 @@ async fn an_event_that_the_api_does_not_know_is_gone_until_it_is_listed_again() 
     let event = world.meeting(calendar);
     world.settle().await;
     world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(404), 1);
+    world.sim.fail_next(Endpoint::RetrieveEvent, Fault::Status(404), 1);
     world.sim.move_event(event, world.in_minutes(120));
     world.settle().await;
     assert_eq!(world.query("select concat_ws(' ', gone_at is not null, bots) from events").await, "t []");

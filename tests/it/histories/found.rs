@@ -325,3 +325,26 @@ async fn a_calendar_that_is_gone_is_noticed_by_the_sweep() {
     ])
     .await;
 }
+
+/// The API said by mistake that an event is gone, whose bot was to be changed. Its copy, which was read after the start, sent
+/// another.
+#[tokio::test]
+async fn an_event_that_is_said_to_be_gone_is_asked_for_before_that_is_believed() {
+    survives(&[
+        Limit { list: 4, read: 3, bot: 4 },
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: true },
+        Connect { person: 2, is_outlook: false },
+        Connect { person: 3, is_outlook: true },
+        Advance { minutes: 5 },
+        Create { calendar: 0, in_minutes: 30, minutes: 30, link: Some(0) },
+        Move { event: 0, in_minutes: 15 },
+        Turns { replica: 0, count: 20 },
+        Meet { calendars: 4, in_minutes: 5, minutes: 180, link: 0 },
+        Fail { call: Whichever, with: Answers(404), times: 1 },
+        Restart { replica: 1, with: BotNamed(1) },
+        Turns { replica: 1, count: 20 },
+        Advance { minutes: 16 },
+    ])
+    .await;
+}
