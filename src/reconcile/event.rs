@@ -197,11 +197,7 @@ impl Reconciler {
                 if says_what_became_of_it(&error) {
                     known.held.iter_mut().for_each(HeldKey::close);
                 }
-                if needs_a_reason(&error) && !known.is_fresh {
-                    self.look_for_a_reason(known, error).await?;
-                } else {
-                    self.mirror_refusal(known, error).await?;
-                }
+                self.heed_refusal(known, error).await?;
                 false
             }
         };
@@ -210,8 +206,16 @@ impl Reconciler {
     }
 
     /// What is mirrored may be the reason of a refusal: the event may have moved to a calendar that Recall is cut off from, and
-    /// that is listed no more. If it has changed, it is planned with what it is now; or else the refusal stands.
-    async fn look_for_a_reason(&self, known: &mut Known, refusal: Error) -> Result<(), Error> {
+    /// that is listed no more. Or the refusal is a mistake: an event that counts as gone by one, and begins, leaves a bot that no
+    /// copy of the meeting knows of. So the event is read first. If it has changed, or is gone indeed, it is planned with what
+    /// it is now; or else the refusal stands.
+    async fn heed_refusal(&self, known: &mut Known, refusal: Error) -> Result<(), Error> {
+        let may_lie_with_the_event = matches!(
+            &refusal, Error::Api(error) if matches!(error.failure(), Failure::Permanent | Failure::NotFound)
+        );
+        if !may_lie_with_the_event || known.is_fresh {
+            return self.mirror_refusal(known, refusal).await;
+        }
         let version = |event: &Event| (event.updated_at, event.calendar_id);
         let before = version(&known.event);
         self.read_afresh(known).await?;
@@ -230,7 +234,7 @@ impl Reconciler {
     async fn unschedule(&self, known: &mut Known, step: Call<'_>) -> Result<bool, Error> {
         let answer = match self.call(CallClass::DeleteBot, self.api.delete_bot(known.event.id)).await {
             Ok(answer) => answer,
-            Err(error) => return self.mirror_refusal(known, error).await.map(|()| false),
+            Err(error) => return self.heed_refusal(known, error).await.map(|()| false),
         };
         self.mirror_answer(known, step, answer, None).await?;
         Ok(true)
@@ -410,12 +414,6 @@ fn accepted(answer: &Event, scheduled: &Scheduled) -> String {
 /// Whether a call that failed is known to have done nothing.
 fn says_what_became_of_it(error: &Error) -> bool {
     !matches!(error, Error::Api(error) if error.failure() == Failure::Transient)
-}
-
-/// Whether a refusal may lie with what is mirrored, or be a mistake: an event that counts as gone by mistake, and begins, leaves
-/// a bot that no copy of the meeting knows of.
-fn needs_a_reason(error: &Error) -> bool {
-    matches!(error, Error::Api(error) if matches!(error.failure(), Failure::Permanent | Failure::NotFound))
 }
 
 /// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it

@@ -434,6 +434,24 @@ async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
 }
 
 #[tokio::test]
+async fn an_event_is_not_gone_because_delete_bot_says_so_once() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.fail_next(Endpoint::DeleteBot, Fault::Status(404), 1);
+    world.sim.relink_event(event, None);
+    world.settle().await;
+    assert_eq!(world.query("select gone_at is null from events").await, "true");
+    world.bot(event);
+    world.advance(TimeDelta::seconds(2));
+    world.settle().await;
+    world.assert_no_bot(event);
+    assert_eq!(world.count_calls(Endpoint::DeleteBot), 2);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn an_event_that_the_api_does_not_know_is_gone_until_it_is_listed_again() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
