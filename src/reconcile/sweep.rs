@@ -29,6 +29,8 @@ const AFTER_ALL_ELSE: TimeDelta = TimeDelta::days(30);
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
     started_at: DateTime<Utc>,
+    /// When the last page was read.
+    read_at: Option<DateTime<Utc>>,
     next: Option<String>,
     pages: u32,
     calendars: usize,
@@ -37,10 +39,14 @@ struct Progress {
 
 impl Reconciler {
     pub(super) async fn sweep(&self, claimed: &Claimed) -> Result<Outcome, Error> {
-        let resumed = claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
+        let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
+        let resumed: Option<Progress> =
+            claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
+        // A list that was read to its end is not read again because what follows it failed, unless it has become old.
+        let is_recent = |progress: &Progress| progress.read_at.is_none_or(|at| self.clock.now() - at < interval);
         let begun = || Progress { started_at: self.clock.now(), ..Progress::default() };
-        let mut progress: Progress = resumed.unwrap_or_else(begun);
-        loop {
+        let mut progress = resumed.filter(is_recent).unwrap_or_else(begun);
+        while progress.read_at.is_none() {
             let page = progress.next.clone().map(PageQuery::from_stored);
             let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await;
             let answer = answer.map_err(|error| lost_place(error, page.is_some()))?;
@@ -55,6 +61,7 @@ impl Reconciler {
             progress.next = next;
             progress.calendars += answer.calendars.len();
             let now = self.clock.now();
+            progress.read_at = progress.next.is_none().then_some(now);
             let mut tx = store::begin(&self.db).await?;
             let changed = calendars::find_changed(&mut *tx, &answer.calendars).await?;
             progress.changed += changed.len();
@@ -70,10 +77,8 @@ impl Reconciler {
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(progress)).await?;
             tx.commit().await?;
             calendars::note_listed(&self.db, &answer.calendars, progress.started_at).await?;
-            if progress.next.is_none() {
-                return self.request_all(&progress).await;
-            }
         }
+        self.request_all(&progress).await
     }
 
     /// Requests every connected calendar, every event that this configuration has not decided on yet, and what is parked.

@@ -84,6 +84,9 @@ fn is_passing(error: &sqlx::Error) -> bool {
 
 /// A pool of at most `max_connections`. Nothing is connected before the first use.
 ///
+/// Plans are made without the values of parameters. A limit that is a parameter is taken for a tenth of the table, so those of
+/// statements in loops are numbers.
+///
 /// # Errors
 /// `url` is not a Postgres URL.
 pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Error> {
@@ -92,6 +95,11 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Er
         ("lock_timeout", LOCK_TIMEOUT),
         // A transaction whose process was cut off from the database must not hold its locks for ever.
         ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        // Each statement is planned once for a connection, whatever it is asked for, and goes by an index, however few rows there
+        // are. Planning takes longer than most of them; and of what there is after an outage the planner's statistics do not know.
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)

@@ -21,7 +21,7 @@ use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
 /// Within this time of its start a meeting's bot goes before all else. Recall promises bots in time only to those who schedule
 /// them more than ten minutes ahead.
 pub const URGENT: TimeDelta = TimeDelta::minutes(10);
-/// Keys that one statement of a claim brings to where claims look.
+/// Keys that one statement of a claim brings to where claims look. It has the number itself: see [`super::pool`].
 const WAKES_AT_ONCE: u64 = 1000;
 /// The channel on which a commit that made keys due is told.
 pub const CHANNEL: &str = "rollcall_queue";
@@ -286,20 +286,19 @@ async fn wake_due(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Erro
              select ctid from reconcile_queue
              where not is_due and due_at <= $1 and leased_until is null
              order by due_at
-             limit $2
+             limit 1000
              for update skip locked
          ), left_leased as (
              select ctid from reconcile_queue
              where leased_until <= $1
              order by leased_until
-             limit $2
+             limit 1000
              for update skip locked
          )
          -- By place: they are locked, so they stay there, and the planner knows no better way to a thousand of them.
          update reconcile_queue set is_due = true, leased_until = null
          where ctid = any (array(select ctid from rested union all select ctid from left_leased))",
         now,
-        WAKES_AT_ONCE as i64,
     )
     .execute(db)
     .await?;

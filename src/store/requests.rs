@@ -20,7 +20,7 @@ use crate::domain::{
     plan::{Kept, Plan},
 };
 
-/// Rows that one step looks at, and so the most keys that it locks.
+/// Rows that one step looks at, and so the most keys that it locks. Statements have the number itself: see [`super::pool`].
 pub const STEP: i64 = 1000;
 
 /// What the sweep gives as the cause of its requests.
@@ -40,7 +40,7 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
                  from events
                  where id > $4
                  order by id
-                 limit $5
+                 limit 1000
              ), requested as (
                  insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
                  select 'event', step.id, start_time, $2::timestamptz, $2::timestamptz, 'configuration ' || $1::int8
@@ -65,7 +65,6 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
             now,
             Plan::Keep(Kept::HeldBack).reason(),
             after,
-            STEP,
         )
         .fetch_one(&mut *db)
         .await?;
@@ -144,7 +143,7 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
                      select kind, key from reconcile_queue
                      where kind = $2 and due_at = 'infinity' and key > $3
                      order by key
-                     limit $4
+                     limit 1000
                      for update
                  ) as parked
                  where queue.kind = parked.kind and queue.key = parked.key
@@ -152,7 +151,6 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
                 now,
                 kind,
                 after,
-                STEP,
             )
             .fetch_all(&mut *db)
             .await?;
@@ -186,12 +184,12 @@ pub async fn request_calendars(
                  select id, full_synced_at is null
                      or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
                      as is_stale,
-                     coalesce(listed_at >= $8 or observed_at > $8, false) as is_there,
-                     coalesce(synced_at > $8, false) as is_fresh
+                     coalesce(listed_at >= $7 or observed_at > $7, false) as is_there,
+                     coalesce(synced_at > $7, false) as is_fresh
                  from calendars
                  where status = 'connected' and gone_at is null and id > $6
                  order by id
-                 limit $7
+                 limit 1000
              ), requested as (
                  insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
                  select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
@@ -213,7 +211,7 @@ pub async fn request_calendars(
                  where not excluded.events_only or queue.attempt > 0 or queue.lease_token is not null
                    or queue.progress is not null
                    or exists (select from reconcile_queue as listing
-                              where listing.kind = 'workspace' and (listing.progress->>'started_at')::timestamptz <= $8)
+                              where listing.kind = 'workspace' and (listing.progress->>'started_at')::timestamptz <= $7)
                  returning key
              )
              select (select count(*) from requested) as "requested!",
@@ -224,7 +222,6 @@ pub async fn request_calendars(
             now,
             SWEEP,
             after,
-            STEP,
             sweep_started_at,
         )
         .fetch_one(&mut *db)

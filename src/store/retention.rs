@@ -7,7 +7,7 @@ use sqlx::PgExecutor;
 
 use super::Error;
 
-/// Rows that one step deletes.
+/// Rows that one step deletes. Statements have the number itself: see [`super::pool`].
 pub const STEP: i64 = 1000;
 
 /// Deliveries received before this time.
@@ -18,10 +18,9 @@ pub async fn forget_deliveries(db: impl PgExecutor<'_>, before: DateTime<Utc>) -
     let forgotten = sqlx::query!(
         "delete from deliveries
          where id in (
-             select id from deliveries where received_at < $1 order by received_at limit $2 for update skip locked
+             select id from deliveries where received_at < $1 order by received_at limit 1000 for update skip locked
          )",
         before,
-        STEP,
     )
     .execute(db)
     .await?;
@@ -42,7 +41,7 @@ pub async fn forget_ended_events(db: impl PgExecutor<'_>, before: DateTime<Utc>)
              where end_time < $1 and start_time < $1 and observed_at < $1
                and not exists (select from reconcile_queue where kind = 'event' and key = events.id)
              order by end_time
-             limit $2
+             limit 1000
              for update skip locked
          ), unsaid as (
              delete from settings where scope = 'event' and id = any (array(select id from old))
@@ -51,7 +50,6 @@ pub async fn forget_ended_events(db: impl PgExecutor<'_>, before: DateTime<Utc>)
          )
          select count(*) as "forgotten!" from forgotten"#,
         before,
-        STEP,
     )
     .fetch_one(db)
     .await?;
@@ -70,7 +68,7 @@ pub async fn forget_deleted_events(db: impl PgExecutor<'_>, before: DateTime<Utc
              where (is_deleted or gone_at is not null) and observed_at < $1 and coalesce(gone_at, observed_at) < $1
                and not exists (select from reconcile_queue where kind = 'event' and key = events.id)
              order by observed_at
-             limit $2
+             limit 1000
              for update skip locked
          ), unsaid as (
              delete from settings where scope = 'event' and id = any (array(select id from old))
@@ -79,7 +77,6 @@ pub async fn forget_deleted_events(db: impl PgExecutor<'_>, before: DateTime<Utc
          )
          select count(*) as "forgotten!" from forgotten"#,
         before,
-        STEP,
     )
     .fetch_one(db)
     .await?;
@@ -98,7 +95,7 @@ pub async fn forget_events_of_gone_calendars(db: impl PgExecutor<'_>, before: Da
              join events on events.calendar_id = calendars.id
              where calendars.gone_at < $1 and events.observed_at < $1
                and not exists (select from reconcile_queue where kind = 'event' and key = events.id)
-             limit $2
+             limit 1000
              for update of events skip locked
          ), unsaid as (
              delete from settings where scope = 'event' and id = any (array(select id from old))
@@ -107,7 +104,6 @@ pub async fn forget_events_of_gone_calendars(db: impl PgExecutor<'_>, before: Da
          )
          select count(*) as "forgotten!" from forgotten"#,
         before,
-        STEP,
     )
     .fetch_one(db)
     .await?;
@@ -126,7 +122,7 @@ pub async fn forget_gone_calendars(db: impl PgExecutor<'_>, before: DateTime<Utc
              where gone_at < $1
                and not exists (select from events where calendar_id = calendars.id)
                and not exists (select from reconcile_queue where kind = 'calendar' and key = calendars.id)
-             limit $2
+             limit 1000
              for update skip locked
          ), unsaid as (
              delete from settings where scope in ('calendar', 'series') and id = any (array(select id from old))
@@ -135,7 +131,6 @@ pub async fn forget_gone_calendars(db: impl PgExecutor<'_>, before: DateTime<Utc
          )
          select count(*) as "forgotten!" from forgotten"#,
         before,
-        STEP,
     )
     .fetch_one(db)
     .await?;
@@ -156,11 +151,10 @@ pub async fn forget_decisions(db: impl PgExecutor<'_>, before: DateTime<Utc>) ->
                and exists (select from decision_history as later
                            where later.event_id = past.event_id and later.number > past.number)
              order by decided_at
-             limit $2
+             limit 1000
              for update skip locked
          )",
         before,
-        STEP,
     )
     .execute(db)
     .await?;
@@ -174,15 +168,11 @@ pub async fn forget_decisions(db: impl PgExecutor<'_>, before: DateTime<Utc>) ->
 pub async fn forget_unreadable(db: impl PgExecutor<'_>, before: DateTime<Utc>) -> Result<u64, Error> {
     let forgotten = sqlx::query!(
         "delete from unreadable_events
-         where (calendar_id, event_id) in (
-             select calendar_id, event_id from unreadable_events
-             where last_seen < $1
-             order by last_seen
-             limit $2
-             for update skip locked
-         )",
+         -- By place: they are locked, so they stay there, and the planner knows no better way to a thousand of them.
+         where ctid = any (array(
+             select ctid from unreadable_events where last_seen < $1 order by last_seen limit 1000 for update skip locked
+         ))",
         before,
-        STEP,
     )
     .execute(db)
     .await?;
@@ -199,11 +189,10 @@ pub async fn forget_configurations(db: impl PgExecutor<'_>, before: DateTime<Utc
          where generation in (
              select generation from configurations
              where runs_until < $1 and generation < (select max(generation) from configurations)
-             limit $2
+             limit 1000
              for update skip locked
          )",
         before,
-        STEP,
     )
     .execute(db)
     .await?;

@@ -1,7 +1,7 @@
 //! Lists of the events of the whole workspace: what is known of them, and the calendars' keys that one answers.
 //!
-//! The keys are those in the view `waiting_for_events`. What touches many of them goes in steps, each a short transaction, so
-//! that no delivery waits for it.
+//! The keys are those in the view `waiting_for_events`. What touches many of them goes in steps of a thousand, each
+//! a short transaction, so that no delivery waits for it.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,6 @@ use uuid::Uuid;
 use super::Error;
 use crate::domain::calendar::CalendarId;
 
-/// Keys or calendars in one step.
-const STEP: i64 = 1000;
 /// Of the keys that wait, so many look back further than a list that serves the others well.
 const OUTLIERS: f64 = 0.05;
 
@@ -208,7 +206,7 @@ pub async fn defer(db: &PgPool, answerable: Answerable, overlap: TimeDelta, unti
                  where least(waiting.cursor - $3::interval, waiting.hint) >= $1 and waiting.generation <= $2
                    and waiting.due_at < $4 and waiting.leased_until is null
                  order by queue.key
-                 limit $5
+                 limit 1000
                  -- Who has it claims it, or asks for more; never wait for ingest, nor have it wait for long.
                  for update of queue skip locked
              )
@@ -218,7 +216,6 @@ pub async fn defer(db: &PgPool, answerable: Answerable, overlap: TimeDelta, unti
             answerable.generation,
             interval(overlap),
             until,
-            STEP,
         )
         .execute(db)
         .await?;
@@ -239,14 +236,13 @@ pub async fn release(db: &PgPool, until: DateTime<Utc>, now: DateTime<Utc>) -> R
                  select key from reconcile_queue
                  where kind = 'calendar' and due_at = $1 and not is_due
                  order by key
-                 limit $3
+                 limit 1000
                  for update
              )
              update reconcile_queue set due_at = $2, is_due = true, events_only = false from step
              where kind = 'calendar' and reconcile_queue.key = step.key",
             until,
             now,
-            STEP,
         )
         .execute(db)
         .await?;
@@ -302,7 +298,7 @@ pub async fn settle(
                  where least(waiting.cursor - $3::interval, waiting.hint) >= $1 and waiting.generation <= $2
                    and waiting.leased_until is null and queue.key > $4
                  order by queue.key
-                 limit $5
+                 limit 1000
                  -- Waits for whoever has one, which is never long; passed over, it would be listed singly.
                  for update of queue
              ), gone as (
@@ -310,7 +306,7 @@ pub async fn settle(
                  where queue.kind = 'calendar' and queue.key = step.key
                    and queue.generation <= $2 and queue.lease_token is null
                    and (step.hint is null
-                        or exists (select from calendars where id = step.key and shown_at = $6 and shown_until >= step.hint))
+                        or exists (select from calendars where id = step.key and shown_at = $5 and shown_until >= step.hint))
                  returning queue.key
              )
              select (select max(key::text)::uuid from step) as last, (select count(*) from gone) as "gone!""#,
@@ -318,7 +314,6 @@ pub async fn settle(
             answerable.generation,
             interval(overlap),
             after,
-            STEP,
             started_at,
         )
         .fetch_one(db)
@@ -357,11 +352,11 @@ pub async fn advance_cursors(
                  where status = 'connected' and gone_at is null and paged_since is null
                    and cursor - $4::interval >= $1 and synced_at < $2 and id > $5
                  order by id
-                 limit $6
+                 limit 1000
                  for update skip locked
              ), moved as (
                  update calendars set
-                     cursor = greatest(cursor, least($3, $2::timestamptz)), synced_at = $2, synced_after = $7
+                     cursor = greatest(cursor, least($3, $2::timestamptz)), synced_at = $2, synced_after = $6
                  from step
                  where calendars.id = step.id
                  returning calendars.id
@@ -372,7 +367,6 @@ pub async fn advance_cursors(
             listing.seen_until,
             interval(overlap),
             after,
-            STEP,
             cause,
         )
         .fetch_one(db)

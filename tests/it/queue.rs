@@ -11,7 +11,7 @@ use rollcall::{
         queue_state, requests,
     },
 };
-use sqlx::postgres::PgListener;
+use sqlx::{Executor, postgres::PgListener};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -63,6 +63,20 @@ fn calendar() -> Key {
 
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn statements_are_planned_once_and_by_indexes_however_few_rows_there_are() {
+    let world = World::new().await;
+    world.calendar("ada@acme.test").await;
+    world.execute("analyze").await;
+    let mut db = world.db.acquire().await.unwrap();
+    db.execute("prepare by_id (uuid) as select from calendars where id = $1").await.unwrap();
+    let explain = "explain (costs off) execute by_id ('00000000-0000-0000-0000-000000000000')";
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut *db).await.unwrap();
+    assert!(plan.concat().contains("Index Cond: (id = $1)"), "{plan:?}");
+    drop(db);
+    world.finish().await;
 }
 
 #[tokio::test]

@@ -78,6 +78,30 @@ async fn a_sweep_goes_on_where_it_was_interrupted() {
 }
 
 #[tokio::test]
+async fn a_list_of_calendars_is_not_read_again_because_what_follows_it_failed() {
+    let world = World::new().await;
+    world.calendar("ada@acme.test").await;
+    world
+        .execute("create function fail() returns trigger language plpgsql as 'begin raise exception ''no'' using errcode = ''40001''; end'")
+        .await;
+    world.execute("create trigger fail before delete on bots_left_behind execute function fail()").await;
+    world.sim.clear_calls();
+    world.request_sweep().await;
+    world.settle().await;
+    world.advance(TimeDelta::minutes(1));
+    world.settle().await;
+    assert_eq!(world.logs().matches("turn put off").count(), 2);
+    assert_eq!(world.count_calls(Endpoint::ListCalendars), 1, "what was read a minute ago is not read again");
+
+    world.execute("drop trigger fail on bots_left_behind").await;
+    world.advance(TimeDelta::minutes(16)); // SWEEP_INTERVAL
+    world.settle().await;
+    assert_eq!(world.logs().matches("sweep done").count(), 2);
+    assert_eq!(world.count_calls(Endpoint::ListCalendars), 2, "what was read too long ago is");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn one_replica_at_a_time_sweeps() {
     let world = World::new().await;
     let other = world.another_replica().await;
