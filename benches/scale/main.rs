@@ -72,8 +72,8 @@ fn heading(size: Size) -> String {
         "# Query plans\n\nThe plan of every statement that the service ran in `make scale`, which wrote this: with {calendars} calendars, \
          {events} events, each with its decision, and {waiting} keys waiting for budget and as many for a later time. Of each \
          statement the run that took longest, with `auto_explain` measuring. It fails where a table that grows is read from end \
-         to end, a sort or a hash spills, or a scan passes thousands of rows for nothing, unless it says here why that is \
-         allowed.\n"
+         to end, by an index or without, a sort or a hash spills, or a scan passes thousands of rows for nothing, unless it \
+         says here why that is allowed.\n"
     )
 }
 

@@ -154,11 +154,14 @@ fn find_problems(plan: &Value, problems: &mut Vec<String>) {
     let node = plan["Node Type"].as_str().unwrap_or_default();
     let table = plan["Relation Name"].as_str().unwrap_or_default();
     let number = |field: &str| plan[field].as_f64().unwrap_or(0.0);
-    if node == "Seq Scan" && GROWING.contains(&table) {
-        problems.push(format!("reads all of `{table}`"));
-    }
     let removed = (number("Rows Removed by Filter") + number("Rows Removed by Index Recheck")) * number("Actual Loops");
-    if removed > MAX_REMOVED && node != "Seq Scan" {
+    // By an index as well, if nothing is looked up in it.
+    let is_lookup = plan["Index Cond"].is_string() || plan["Recheck Cond"].is_string() || plan["TID Cond"].is_string();
+    let read = number("Actual Rows") * number("Actual Loops") + removed;
+    if GROWING.contains(&table) && !is_lookup && (node == "Seq Scan" || node.starts_with("Index") && read > MAX_REMOVED)
+    {
+        problems.push(format!("reads all of `{table}`"));
+    } else if removed > MAX_REMOVED {
         problems.push(format!("a scan of `{table}` passes more than {MAX_REMOVED} rows for nothing"));
     }
     if plan["Sort Space Type"] == "Disk" || number("Hash Batches") > 1.0 || number("Disk Usage") > 0.0 {

@@ -11,6 +11,7 @@ use std::sync::{
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::Reconciler;
 use crate::{
@@ -19,8 +20,10 @@ use crate::{
 };
 
 /// The place of this process's configuration, which moves if it becomes the newest anew.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Standing {
+    /// Tells this process apart.
+    replica: Uuid,
     generation: Arc<AtomicI64>,
     is_held_back: Arc<AtomicBool>,
 }
@@ -53,19 +56,20 @@ pub async fn register(
     would_be_held_back: bool,
     now: DateTime<Utc>,
 ) -> Result<Standing, store::Error> {
-    let standing = Standing::default();
-    standing.set(renew(tx, policy, would_be_held_back, now).await?);
+    let standing = Standing { replica: Uuid::new_v4(), generation: Arc::default(), is_held_back: Arc::default() };
+    standing.set(renew(tx, standing.replica, policy, would_be_held_back, now).await?);
     Ok(standing)
 }
 
 async fn renew(
     tx: &mut PgConnection,
+    replica: Uuid,
     policy: &Policy,
     would_be_held_back: bool,
     now: DateTime<Utc>,
 ) -> Result<Registered, store::Error> {
     let fingerprint = policy.fingerprint();
-    let mut registered = configurations::register(tx, fingerprint, policy.deduplication, now).await?;
+    let mut registered = configurations::register(tx, replica, fingerprint, policy.deduplication, now).await?;
     let generation = registered.generation;
     if registered.is_new {
         if would_be_held_back {
@@ -101,7 +105,7 @@ impl Reconciler {
     /// The database's.
     pub async fn renew_configuration(&self) -> Result<(), store::Error> {
         let mut tx = store::begin(&self.db).await?;
-        let registered = renew(&mut tx, &self.policy, false, self.clock.now()).await?;
+        let registered = renew(&mut tx, self.configuration.replica, &self.policy, false, self.clock.now()).await?;
         tx.commit().await?;
         let was_held_back = self.configuration.is_held_back();
         self.configuration.set(registered);
@@ -118,6 +122,6 @@ impl Reconciler {
     /// # Errors
     /// The database's.
     pub async fn leave_configuration(&self) -> Result<(), store::Error> {
-        configurations::leave(&self.db, self.configuration.generation(), self.clock.now()).await
+        configurations::leave(&self.db, self.configuration.replica, self.clock.now()).await
     }
 }

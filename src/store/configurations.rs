@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
 
 use super::Error;
 use crate::domain::{Fingerprint, dedup::Deduplication};
@@ -22,18 +23,43 @@ pub struct Registered {
     pub is_held: bool,
 }
 
-/// Says that this configuration runs. It becomes the newest if it was never seen, or if no newer one runs any more. Call it in
-/// a transaction: replicas take turns.
+/// Says that a replica runs this configuration. It becomes the newest if it was never seen, or if no newer one runs any more. Call
+/// it in a transaction: replicas take turns.
 ///
 /// # Errors
 /// The database's.
 pub async fn register(
     tx: &mut PgConnection,
+    replica: Uuid,
     fingerprint: Fingerprint,
     deduplication: Deduplication,
     now: DateTime<Utc>,
 ) -> Result<Registered, Error> {
     sqlx::query!("lock table configurations in share row exclusive mode").execute(&mut *tx).await?;
+    let registered = match renew(tx, fingerprint, now).await? {
+        Some(renewed) => renewed,
+        None => insert(tx, fingerprint, deduplication, now).await?,
+    };
+    sqlx::query!(
+        "with died as (delete from replicas where runs_until <= $4 and id <> $1)
+         insert into replicas (id, generation, runs_until) values ($1, $2, $3)
+         on conflict (id) do update set generation = excluded.generation, runs_until = excluded.runs_until",
+        replica,
+        registered.generation,
+        now + RUNS,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(registered)
+}
+
+/// `None`: it has to become the newest.
+async fn renew(
+    tx: &mut PgConnection,
+    fingerprint: Fingerprint,
+    now: DateTime<Utc>,
+) -> Result<Option<Registered>, Error> {
     let renewed = sqlx::query!(
         "update configurations as known set runs_until = $3
          where generation = (select max(generation) from configurations where fingerprint = $1)
@@ -45,11 +71,17 @@ pub async fn register(
         now,
         now + RUNS,
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(tx)
     .await?;
-    if let Some(renewed) = renewed {
-        return Ok(Registered { generation: renewed.generation, is_new: false, is_held: renewed.is_held });
-    }
+    Ok(renewed.map(|row| Registered { generation: row.generation, is_new: false, is_held: row.is_held }))
+}
+
+async fn insert(
+    tx: &mut PgConnection,
+    fingerprint: Fingerprint,
+    deduplication: Deduplication,
+    now: DateTime<Utc>,
+) -> Result<Registered, Error> {
     let generation = sqlx::query_scalar!(
         "insert into configurations (fingerprint, started_at, runs_until, deduplication) values ($1, $2, $3, $4)
          returning generation",
@@ -63,14 +95,25 @@ pub async fn register(
     Ok(Registered { generation, is_new: true, is_held: false })
 }
 
-/// Says that a replica with this configuration ends. If it was not the only one, the next renewal takes that back.
+/// Says that a replica ends. Its configuration runs for as long as others said that they run it, if any did.
 ///
 /// # Errors
 /// The database's.
-pub async fn leave(db: impl PgExecutor<'_>, generation: i64, now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query!("update configurations set runs_until = least(runs_until, $2) where generation = $1", generation, now)
-        .execute(db)
-        .await?;
+pub async fn leave(db: impl PgExecutor<'_>, replica: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "with left_it as (
+             delete from replicas where id = $1 returning generation
+         )
+         update configurations set
+             runs_until = greatest($2, (select max(others.runs_until) from replicas as others
+                                        where others.generation = configurations.generation and others.id <> $1))
+         from left_it
+         where configurations.generation = left_it.generation and configurations.runs_until > $2",
+        replica,
+        now,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

@@ -260,6 +260,33 @@ async fn a_rollback_takes_hold_once_the_newer_configuration_no_longer_runs() {
 }
 
 #[tokio::test]
+async fn a_configuration_goes_on_while_one_of_its_replicas_does() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    let older = world.another_replica().await;
+    world.restart(&[NEW]).await;
+    let newer = world.another_replica().await;
+    world.settle().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New");
+
+    world.sim.clear_calls();
+    let renew = async || older.worker.reconciler().renew_configuration().await.unwrap();
+    newer.worker.reconciler().leave_configuration().await.unwrap();
+    renew().await;
+    older.take_turns().await;
+    assert_eq!(world.count_bot_calls(), 0, "the other one runs, and decides");
+
+    world.replica.worker.reconciler().leave_configuration().await.unwrap();
+    renew().await;
+    world.replica = older;
+    world.settle().await;
+    assert_eq!(world.bot(event).config["bot_name"], "Old");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_worker_says_that_its_configuration_runs_and_when_it_ends() {
     let world = World::new().await;
     world.settle().await;
