@@ -5,7 +5,7 @@ ARG RUST_VERSION=1.95
 FROM rust:${RUST_VERSION}-bookworm AS build
 WORKDIR /rollcall
 
-# The dependencies alone, under an empty crate: this layer is built again only when one of them changes.
+# The dependencies alone, under an empty crate: this layer is built again only when one of these files changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 # Cargo.toml names them.
