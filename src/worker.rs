@@ -154,12 +154,16 @@ impl Worker {
 
     async fn claim(&self, free: usize, listings: usize, wakes: bool) -> Result<Vec<Claimed>, store::Error> {
         let now = self.reconciler.clock.now();
+        // Even if none can be taken now: when one can, the most urgent has to be among them.
+        if wakes {
+            queue::wake_due(&self.reconciler.db, now).await?;
+        }
         let keys = self.reconciler.health.claimable(free, now);
         if keys == 0 {
             return Ok(vec![]);
         }
         let blocked = self.blocked_classes(now);
-        queue::claim(&self.reconciler.db, Wanted { keys, listings, blocked: &blocked, wakes }, now, LEASE).await
+        queue::claim(&self.reconciler.db, Wanted { keys, listings, blocked: &blocked }, now, LEASE).await
     }
 
     /// Turns of calendars and of the sweep: they page through long lists, and while the API is slow they must not keep

@@ -27,8 +27,11 @@ const MAX_PAGES: u32 = 1000;
 const AFTER_ALL_ELSE: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Progress {
     started_at: DateTime<Utc>,
+    /// Of the request that it answers.
+    generation: i64,
     /// When the last page was read.
     read_at: Option<DateTime<Utc>>,
     next: Option<String>,
@@ -42,10 +45,14 @@ impl Reconciler {
         let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
         let resumed: Option<Progress> =
             claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
-        // A list that was read to its end is not read again because what follows it failed, unless it has become old.
-        let is_recent = |progress: &Progress| progress.read_at.is_none_or(|at| self.clock.now() - at < interval);
-        let begun = || Progress { started_at: self.clock.now(), ..Progress::default() };
-        let mut progress = resumed.filter(is_recent).unwrap_or_else(begun);
+        // A list that was read to its end is not read again because what follows it failed, unless it has become old, or
+        // another is asked for.
+        let holds = |progress: &Progress| {
+            let is_recent = |at| self.clock.now() - at < interval;
+            progress.read_at.is_none_or(|at| is_recent(at) && progress.generation == claimed.generation)
+        };
+        let begun = || Progress { started_at: self.clock.now(), generation: claimed.generation, ..Progress::default() };
+        let mut progress = resumed.filter(holds).unwrap_or_else(begun);
         while progress.read_at.is_none() {
             let page = progress.next.clone().map(PageQuery::from_stored);
             let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await;

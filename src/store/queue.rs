@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Acquire, PgConnection, PgExecutor, Postgres, types::Json};
+use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::Error;
@@ -21,7 +21,7 @@ use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
 /// Within this time of its start a meeting's bot goes before all else. Recall promises bots in time only to those who schedule
 /// them more than ten minutes ahead.
 pub const URGENT: TimeDelta = TimeDelta::minutes(10);
-/// Keys that one statement of a claim brings to where claims look. It has the number itself: see [`super::pool`].
+/// Keys that one statement of [`wake_due`] finds of a kind. It has the number itself: see [`super::pool`].
 const WAKES_AT_ONCE: u64 = 1000;
 /// The channel on which a commit that made keys due is told.
 pub const CHANNEL: &str = "rollcall_queue";
@@ -178,26 +178,22 @@ pub struct Wanted<'a> {
     pub listings: usize,
     /// Keys that wait for one of these are skipped.
     pub blocked: &'a [CallClass],
-    /// What has come due by itself, or was left leased, is brought to where claims look first. Nothing else needs that.
-    pub wakes: bool,
 }
 
 /// Claims keys that are due: first the events that start within [`URGENT`] or have begun, whatever else waits, then all in the
 /// order of their deadlines.
 ///
 /// However many keys wait for budget, rest or are leased, it passes none of them: it looks at the head of what is due for each
-/// class of calls that is not blocked.
+/// class of calls that is not blocked. What has come due by itself it sees once [`wake_due`] has.
 ///
 /// # Errors
 /// The database's.
 pub async fn claim(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: impl PgExecutor<'_>,
     wanted: Wanted<'_>,
     now: DateTime<Utc>,
     lease: Duration,
 ) -> Result<Vec<Claimed>, Error> {
-    let mut db = db.acquire().await?;
-    while wanted.wakes && wake_due(&mut db, now).await? >= WAKES_AT_ONCE {}
     // What waits for no class is under the empty name.
     let mut classes = vec![""];
     classes.extend(CallClass::ALL.iter().filter(|class| !wanted.blocked.contains(class)).map(|class| class.as_str()));
@@ -255,7 +251,7 @@ pub async fn claim(
         limit(wanted.listings.min(wanted.keys)),
         now + URGENT,
     )
-    .fetch_all(&mut *db)
+    .fetch_all(db)
     .await?;
     let mut claimed: Vec<_> = rows
         .into_iter()
@@ -278,31 +274,39 @@ pub async fn claim(
     Ok(claimed)
 }
 
-/// Brings what has come due, and what a turn that died has left leased, to where claims look: no more than [`WAKES_AT_ONCE`] of
-/// each. Returns how many.
-async fn wake_due(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
-    let woken = sqlx::query!(
-        "with rested as (
-             select ctid from reconcile_queue
-             where not is_due and due_at <= $1 and leased_until is null
-             order by due_at
-             limit 1000
-             for update skip locked
-         ), left_leased as (
-             select ctid from reconcile_queue
-             where leased_until <= $1
-             order by leased_until
-             limit 1000
-             for update skip locked
-         )
-         -- By place: they are locked, so they stay there, and the planner knows no better way to a thousand of them.
-         update reconcile_queue set is_due = true, leased_until = null
-         where ctid = any (array(select ctid from rested union all select ctid from left_leased))",
-        now,
-    )
-    .execute(db)
-    .await?;
-    Ok(woken.rows_affected())
+/// Brings what has come due by itself, and what a turn that died has left leased, to where claims look. Workers have to call it
+/// now and then; what is requested is there at once.
+///
+/// # Errors
+/// The database's.
+pub async fn wake_due(db: &PgPool, now: DateTime<Utc>) -> Result<(), Error> {
+    let mut db = db.acquire().await?;
+    loop {
+        let woken = sqlx::query!(
+            "with rested as (
+                 select ctid from reconcile_queue
+                 where not is_due and due_at <= $1 and leased_until is null
+                 order by due_at
+                 limit 1000
+                 for update skip locked
+             ), left_leased as (
+                 select ctid from reconcile_queue
+                 where leased_until <= $1
+                 order by leased_until
+                 limit 1000
+                 for update skip locked
+             )
+             -- By place: they are locked, so they stay there, and the planner knows no better way to a thousand of them.
+             update reconcile_queue set is_due = true, leased_until = null
+             where ctid = any (array(select ctid from rested union all select ctid from left_leased))",
+            now,
+        )
+        .execute(&mut *db)
+        .await?;
+        if woken.rows_affected() < WAKES_AT_ONCE {
+            return Ok(());
+        }
+    }
 }
 
 /// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was

@@ -1,7 +1,5 @@
 //! A configuration that changes at a restart, and two of them at once during a rollout.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use rollcall::{
     sim::{Endpoint, Fault, NewEvent},
@@ -10,7 +8,7 @@ use rollcall::{
 use tokio::sync::watch;
 
 use crate::life::until;
-use crate::queue::any;
+use crate::queue::{any, wake_and_claim};
 use crate::world::{LINK, World};
 
 const OLD: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"Old"}"#);
@@ -192,7 +190,7 @@ async fn a_new_configuration_wakes_what_is_parked_and_is_heard_during_a_turn() {
     world.sim.create_event(calendar, NewEvent::new("Later", world.in_minutes(120), 30).at(LINK));
     world.sim.deliver_due().await;
     world.take_turns_until(Endpoint::ListEvents).await;
-    let claim = async || queue::claim(&world.db, any(1), world.now(), Duration::from_secs(90)).await.unwrap().pop();
+    let claim = async || wake_and_claim(&world.db, any(1), world.now()).await.pop();
     let [in_hand, parked] = [claim().await.unwrap(), claim().await.unwrap()];
     queue::park(&world.db, &parked, "for good", world.now()).await.unwrap();
 

@@ -9,7 +9,10 @@ use rollcall::{
 use sqlx::Executor;
 use tokio::sync::watch;
 
-use crate::world::{LINK, World};
+use crate::{
+    life::until,
+    world::{LINK, World},
+};
 
 #[tokio::test]
 async fn each_call_may_fail_before_or_after_it_acted() {
@@ -426,6 +429,37 @@ async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
     queue::request(&mut world.db.acquire().await.unwrap(), &[request], world.now()).await.unwrap();
     world.until(|| !world.sim.live_bots().is_empty()).await;
     assert_eq!(world.sim.hanging(), 3);
+    world.sim.clear_faults();
+    world.sim.release();
+    stop.send(true).unwrap();
+    running.await.unwrap();
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_has_rested_is_woken_while_all_turns_are_taken() {
+    let world = World::with(&[("WORKER_CONCURRENCY", "1")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Hang, 1);
+    world.sim.connect_calendar(sim::NewCalendar::google("bob@acme.test"));
+    world.sim.deliver_due().await;
+    let (stop, stopped) = watch::channel(false);
+    let worker = world.replica.worker.clone();
+    let running = tokio::spawn(async move { worker.run(stopped).await });
+    world.until(|| world.sim.hanging() == 1).await;
+
+    let now = world.now();
+    let rested = format!("'event', '{event}', '{now}', '{now}', false, '{now}'");
+    world
+        .execute(&format!(
+            "insert into reconcile_queue (kind, key, requested_at, due_at, is_due, deadline) values ({rested})"
+        ))
+        .await;
+    let is_due = "select is_due from reconcile_queue where kind = 'event'";
+    until(async || world.query(is_due).await == "true").await;
+    assert_eq!(world.sim.hanging(), 1);
     world.sim.clear_faults();
     world.sim.release();
     stop.send(true).unwrap();

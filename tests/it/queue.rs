@@ -11,7 +11,7 @@ use rollcall::{
         queue_state, requests,
     },
 };
-use sqlx::{Executor, postgres::PgListener};
+use sqlx::{Executor, PgPool, postgres::PgListener};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -41,7 +41,7 @@ impl Queue {
     }
 
     async fn claim(&self) -> Option<Claimed> {
-        let mut claimed = queue::claim(&self.0.db, any(10), self.0.now(), LEASE).await.unwrap();
+        let mut claimed = wake_and_claim(&self.0.db, any(10), self.0.now()).await;
         assert!(claimed.len() <= 1);
         claimed.pop()
     }
@@ -54,7 +54,13 @@ impl Queue {
 
 /// Up to so many keys of any kind.
 pub fn any(keys: usize) -> Wanted<'static> {
-    Wanted { keys, listings: keys, blocked: &[], wakes: true }
+    Wanted { keys, listings: keys, blocked: &[] }
+}
+
+/// As a worker does, which wakes what has come due once a second.
+pub async fn wake_and_claim(db: &PgPool, wanted: Wanted<'_>, now: DateTime<Utc>) -> Vec<Claimed> {
+    queue::wake_due(db, now).await.unwrap();
+    queue::claim(db, wanted, now, LEASE).await.unwrap()
 }
 
 fn calendar() -> Key {
@@ -197,7 +203,7 @@ async fn concurrent_requests_claims_and_settlements_lose_no_update() {
     let reader = async || {
         let mut idle = 0;
         while idle < 200 {
-            let claimed = queue::claim(&queue.0.db, any(2), queue.0.now(), LEASE).await.unwrap();
+            let claimed = wake_and_claim(&queue.0.db, any(2), queue.0.now()).await;
             idle = if claimed.is_empty() { idle + 1 } else { 0 };
             for claimed in claimed {
                 let id = claimed.key.id();
@@ -324,10 +330,7 @@ async fn a_key_that_comes_back_starts_anew_and_at_once_if_it_was_requested_meanw
 async fn what_is_due_at_once_need_not_be_woken() {
     let queue = Queue::new().await;
     let (db, now, later) = (&queue.0.db, queue.0.now(), queue.0.in_minutes(1));
-    let claim = async |now| {
-        let wanted = Wanted { wakes: false, ..any(1) };
-        queue::claim(db, wanted, now, LEASE).await.unwrap().pop()
-    };
+    let claim = async |now| queue::claim(db, any(1), now, LEASE).await.unwrap().pop();
     queue.request(calendar(), None).await;
     let claimed = claim(now).await.unwrap();
     queue::put_off(db, &claimed, now, None, now).await.unwrap();
@@ -342,7 +345,7 @@ async fn what_is_due_at_once_need_not_be_woken() {
     let claimed = claim(now).await.expect("it was requested before it was parked");
     queue::put_off(db, &claimed, later, None, now).await.unwrap();
     assert!(claim(later).await.is_none(), "nobody has looked for what has come due");
-    let claimed = queue::claim(db, any(1), later, LEASE).await.unwrap().pop().unwrap();
+    let claimed = wake_and_claim(db, any(1), later).await.pop().unwrap();
     queue.settle(&claimed).await.unwrap();
     queue.0.finish().await;
 }
@@ -381,7 +384,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
         for _ in 0..4 {
             queue.request(calendar(), None).await;
         }
-        queue::claim(&queue.0.db, any(4), queue.0.now(), LEASE).await.unwrap()
+        wake_and_claim(&queue.0.db, any(4), queue.0.now()).await
     };
     queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
     queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List), queue.0.now()).await.unwrap();
@@ -440,7 +443,7 @@ async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
     queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read), queue.0.now()).await.unwrap();
     let claim_without = async |class| {
         let wanted = Wanted { blocked: &[class], ..any(1) };
-        queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap().pop()
+        wake_and_claim(&queue.0.db, wanted, queue.0.now()).await.pop()
     };
     assert!(claim_without(CallClass::Read).await.is_none());
     let claimed = claim_without(CallClass::List).await.unwrap();
@@ -483,13 +486,13 @@ async fn a_meeting_about_to_begin_goes_before_all_that_waits() {
     };
     let wishes = [wish(in_10, 10), wish(listed, -60), wish(in_11, 11), wish(in_9, 9)];
     queue::request(&mut queue.0.db.acquire().await.unwrap(), &wishes, queue.0.now()).await.unwrap();
-    let all = queue::claim(&queue.0.db, any(10), queue.0.now(), LEASE).await.unwrap();
+    let all = wake_and_claim(&queue.0.db, any(10), queue.0.now()).await;
     assert_eq!(all.iter().map(|claimed| claimed.key).collect::<Vec<_>>(), [in_9, in_10, listed, in_11]);
     for claimed in &all {
         queue::put_off(&queue.0.db, claimed, queue.0.now(), None, queue.0.now()).await.unwrap();
     }
     for key in [in_9, in_10, listed, in_11] {
-        let claimed = queue::claim(&queue.0.db, any(1), queue.0.now(), LEASE).await.unwrap().pop().unwrap();
+        let claimed = wake_and_claim(&queue.0.db, any(1), queue.0.now()).await.pop().unwrap();
         assert_eq!(claimed.key, key);
         queue.settle(&claimed).await.unwrap();
     }
@@ -504,8 +507,8 @@ async fn calendars_get_no_more_than_their_share_of_a_claim() {
     }
     queue.request(Key::Event(EventId(Uuid::new_v4())), None).await;
     let claim = async |keys, listings| {
-        let wanted = Wanted { keys, listings, blocked: &[], wakes: true };
-        let claimed = queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap();
+        let wanted = Wanted { keys, listings, blocked: &[] };
+        let claimed = wake_and_claim(&queue.0.db, wanted, queue.0.now()).await;
         let listings = claimed.iter().filter(|claimed| matches!(claimed.key, Key::Calendar(_))).count();
         for claimed in &claimed {
             queue.settle(claimed).await.unwrap();
@@ -535,7 +538,7 @@ async fn keys_that_come_due_are_claimed_in_the_order_of_their_deadlines_however_
         .await;
     assert!(queue.claim().await.is_none());
     queue.0.advance(TimeDelta::minutes(1));
-    let claimed = queue::claim(&queue.0.db, any(3), queue.0.now(), LEASE).await.unwrap();
+    let claimed = wake_and_claim(&queue.0.db, any(3), queue.0.now()).await;
     let minutes: Vec<i64> = claimed.iter().map(|key| (key.deadline - queue.0.now()).num_minutes()).collect();
     assert_eq!(minutes, [0, 1, 2], "the first three deadlines, which came due last");
     queue.0.execute("delete from reconcile_queue where kind = 'event'").await;
@@ -559,7 +562,7 @@ async fn keys_of_several_classes_are_claimed_in_one_order() {
     }
     let deadlines = async |keys, blocked: &[CallClass]| {
         let wanted = Wanted { blocked, ..any(keys) };
-        let claimed = queue::claim(&queue.0.db, wanted, queue.0.now(), LEASE).await.unwrap();
+        let claimed = wake_and_claim(&queue.0.db, wanted, queue.0.now()).await;
         claimed.iter().map(|claimed| (claimed.deadline - queue.0.now()).num_minutes()).collect::<Vec<_>>()
     };
     assert_eq!(deadlines(2, &[CallClass::Read]).await, [61, 62]);

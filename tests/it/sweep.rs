@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     life::until,
-    queue::any,
+    queue::{any, wake_and_claim},
     receive::{Post, update_of},
     world::{LINK, World},
 };
@@ -93,11 +93,15 @@ async fn a_list_of_calendars_is_not_read_again_because_what_follows_it_failed() 
     assert_eq!(world.logs().matches("turn put off").count(), 2);
     assert_eq!(world.count_calls(Endpoint::ListCalendars), 1, "what was read a minute ago is not read again");
 
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::ListCalendars), 2, "whoever asks anew is answered by another");
+
     world.execute("drop trigger fail on bots_left_behind").await;
     world.advance(TimeDelta::minutes(16)); // SWEEP_INTERVAL
     world.settle().await;
     assert_eq!(world.logs().matches("sweep done").count(), 2);
-    assert_eq!(world.count_calls(Endpoint::ListCalendars), 2, "what was read too long ago is");
+    assert_eq!(world.count_calls(Endpoint::ListCalendars), 3, "what was read too long ago is read again");
     world.finish().await;
 }
 
@@ -224,7 +228,7 @@ async fn a_sweep_during_a_calendars_turn_causes_one_more_turn() {
     world.calendar("ada@acme.test").await;
     world.request_sweep().await;
     world.take_turns_until(Endpoint::ListCalendars).await;
-    let claimed = queue::claim(&world.db, any(1), world.now(), Duration::from_secs(90)).await.unwrap().pop().unwrap();
+    let claimed = wake_and_claim(&world.db, any(1), world.now()).await.pop().unwrap();
     world.request_sweep().await;
     world.take_turns().await;
     queue::settle(&mut world.db.acquire().await.unwrap(), &claimed, claimed.generation, world.now()).await.unwrap();
@@ -237,7 +241,7 @@ async fn a_sweep_wakes_a_parked_calendar_anew() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
     world.request_full_sync(calendar).await;
-    let claim = async || queue::claim(&world.db, any(1), world.now(), Duration::from_secs(90)).await.unwrap().pop();
+    let claim = async || wake_and_claim(&world.db, any(1), world.now()).await.pop();
     queue::retry(&world.db, &claim().await.unwrap(), world.now(), "failed", world.now()).await.unwrap();
     queue::park(&world.db, &claim().await.unwrap(), "for good", world.now()).await.unwrap();
     assert!(claim().await.is_none());
@@ -351,7 +355,7 @@ async fn a_sweep_leaves_alone_what_will_be_listed_in_any_case() {
     let mut db = world.db.acquire().await.unwrap();
     let mut sweep =
         async || requests::request_calendars(&mut db, now, now - day, Duration::ZERO, now + day, now).await.unwrap();
-    let claim = async || queue::claim(&world.db, any(1), now, Duration::from_secs(90)).await.unwrap().pop().unwrap();
+    let claim = async || wake_and_claim(&world.db, any(1), now).await.pop().unwrap();
     world.sim.touch_calendar(calendar);
     world.sim.deliver_due().await;
     assert_eq!(sweep().await, 0);
