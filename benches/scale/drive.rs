@@ -1,6 +1,6 @@
 //! Has the service run every statement that it has.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
@@ -11,6 +11,7 @@ use rollcall::{
     store::{
         configurations, decisions, events,
         queue::{self, Key, Request},
+        workspace_listing::{self, Answerable, EndedListing},
     },
 };
 use serde_json::json;
@@ -29,6 +30,9 @@ pub async fn drive(service: &Service) -> Result<(), Failure> {
     forget_requests(service).await?;
     live(service, now).await?;
     sweep(service, now).await?;
+    catch_up(service, now).await?;
+    forget_requests(service).await?;
+    service.settle().await?;
     ask(service).await?;
     service.worker.reconciler().forget_old().await?;
     Ok(())
@@ -93,8 +97,29 @@ async fn sweep(service: &Service, now: DateTime<Utc>) -> Result<(), Failure> {
     while queued_sweeps(service).await? > 0 {
         service.worker.take_one_turn().await?;
     }
-    forget_requests(service).await?;
-    service.settle().await
+    Ok(())
+}
+
+/// What a list of the workspace asks, and does with the keys of a sweep: the simulated Recall has none of these calendars to
+/// list.
+async fn catch_up(service: &Service, now: DateTime<Utc>) -> Result<(), Failure> {
+    let (db, calendar) = (&service.db, filled_id('c', 900));
+    let (overlap, until) = (TimeDelta::minutes(2), now + TimeDelta::minutes(10));
+    db.execute("/* bench */ update reconcile_queue set events_only = true where kind = 'calendar'").await?;
+    let (since, _) = workspace_listing::survey(db, overlap, until, now).await?.ok_or("no calendar waits")?;
+    workspace_listing::latest_changed(db, 500, 3, until).await?;
+    let answerable = Answerable { since, generation: workspace_listing::greatest_generation(db).await? };
+    workspace_listing::defer(db, answerable, overlap, until).await?;
+    workspace_listing::causes(db, &[calendar]).await?;
+    workspace_listing::note_shown(db, &HashMap::from([(calendar, now)]), now).await?;
+    let listing = EndedListing { since, started_at: now, seen_until: now };
+    workspace_listing::advance_cursors(db, &listing, overlap, "the bench").await?;
+    // Half of them; the others are released.
+    let half = "/* bench */ update reconcile_queue set events_only = false where kind = 'calendar' and key::text > '8'";
+    db.execute(half).await?;
+    let settled = workspace_listing::settle(db, answerable, overlap, now).await?;
+    workspace_listing::release(db, until, now).await?;
+    if settled == 0 { Err("no calendar's key was settled".into()) } else { Ok(()) }
 }
 
 async fn queued_sweeps(service: &Service) -> Result<i64, Failure> {
