@@ -197,30 +197,37 @@ pub async fn causes(db: impl PgExecutor<'_>, calendars: &[Uuid]) -> Result<HashM
 /// # Errors
 /// The database's.
 pub async fn defer(db: &PgPool, answerable: Answerable, overlap: TimeDelta, until: DateTime<Utc>) -> Result<(), Error> {
+    let mut after = Uuid::nil();
     loop {
-        let deferred = sqlx::query!(
-            "with step as (
+        let last = sqlx::query_scalar!(
+            "with step as materialized (
+                 select key from reconcile_queue where kind = 'calendar' and key > $5 order by key limit 1000
+             ), answered as (
                  select queue.key
-                 from waiting_for_events as waiting
-                 join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = waiting.key
+                 from step
+                 join waiting_for_events as waiting on waiting.key = step.key
+                 join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = step.key
                  where least(waiting.cursor - $3::interval, waiting.hint) >= $1 and waiting.generation <= $2
                    and waiting.due_at < $4 and waiting.leased_until is null
                  order by queue.key
-                 limit 1000
                  -- Who has it claims it, or asks for more; never wait for ingest, nor have it wait for long.
                  for update of queue skip locked
+             ), deferred as (
+                 update reconcile_queue set due_at = $4, is_due = false from answered
+                 where kind = 'calendar' and reconcile_queue.key = answered.key and lease_token is null
              )
-             update reconcile_queue set due_at = $4, is_due = false from step
-             where kind = 'calendar' and reconcile_queue.key = step.key and lease_token is null",
+             select key from step order by key desc limit 1",
             answerable.since,
             answerable.generation,
             interval(overlap),
             until,
+            after,
         )
-        .execute(db)
+        .fetch_optional(db)
         .await?;
-        if deferred.rows_affected() == 0 {
-            return Ok(());
+        match last {
+            Some(last) => after = last,
+            None => return Ok(()),
         }
     }
 }
@@ -231,22 +238,27 @@ pub async fn defer(db: &PgPool, answerable: Answerable, overlap: TimeDelta, unti
 /// The database's.
 pub async fn release(db: &PgPool, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Error> {
     loop {
-        let released = sqlx::query!(
-            "with step as (
-                 select key from reconcile_queue
-                 where kind = 'calendar' and due_at = $1 and not is_due
-                 order by key
-                 limit 1000
-                 for update
+        let found = sqlx::query_scalar!(
+            r#"with step as materialized (
+                 select key from reconcile_queue where kind = 'calendar' and due_at = $1 and not is_due limit 1000
+             ), unanswered as (
+                 select queue.key
+                 from step
+                 join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = step.key
+                 where queue.due_at = $1 and not queue.is_due
+                 order by queue.key
+                 for update of queue
+             ), released as (
+                 update reconcile_queue set due_at = $2, is_due = true, events_only = false from unanswered
+                 where kind = 'calendar' and reconcile_queue.key = unanswered.key
              )
-             update reconcile_queue set due_at = $2, is_due = true, events_only = false from step
-             where kind = 'calendar' and reconcile_queue.key = step.key",
+             select count(*) as "found!" from step"#,
             until,
             now,
         )
-        .execute(db)
+        .fetch_one(db)
         .await?;
-        if released.rows_affected() == 0 {
+        if found == 0 {
             return Ok(());
         }
     }
@@ -291,25 +303,28 @@ pub async fn settle(
     let (mut after, mut settled) = (Uuid::nil(), 0);
     loop {
         let step = sqlx::query!(
-            r#"with step as (
+            r#"with step as materialized (
+                 select key from reconcile_queue where kind = 'calendar' and key > $4 order by key limit 1000
+             ), answered as (
                  select queue.key, waiting.hint
-                 from waiting_for_events as waiting
-                 join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = waiting.key
+                 from step
+                 join waiting_for_events as waiting on waiting.key = step.key
+                 join reconcile_queue as queue on queue.kind = 'calendar' and queue.key = step.key
                  where least(waiting.cursor - $3::interval, waiting.hint) >= $1 and waiting.generation <= $2
-                   and waiting.leased_until is null and queue.key > $4
+                   and waiting.leased_until is null
                  order by queue.key
-                 limit 1000
                  -- Waits for whoever has one, which is never long; passed over, it would be listed singly.
                  for update of queue
              ), gone as (
-                 delete from reconcile_queue as queue using step
-                 where queue.kind = 'calendar' and queue.key = step.key
+                 delete from reconcile_queue as queue using answered
+                 where queue.kind = 'calendar' and queue.key = answered.key
                    and queue.generation <= $2 and queue.lease_token is null
-                   and (step.hint is null
-                        or exists (select from calendars where id = step.key and shown_at = $5 and shown_until >= step.hint))
+                   and (answered.hint is null
+                        or exists (select from calendars
+                                   where id = answered.key and shown_at = $5 and shown_until >= answered.hint))
                  returning queue.key
              )
-             select (select max(key::text)::uuid from step) as last, (select count(*) from gone) as "gone!""#,
+             select (select key from step order by key desc limit 1) as last, (select count(*) from gone) as "gone!""#,
             answerable.since,
             answerable.generation,
             interval(overlap),
