@@ -5,7 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
     sim::{Endpoint, Fault, NewCalendar, NewEvent, WorkspaceLists},
-    store::requests,
+    store::{
+        requests,
+        workspace_listing::{self, Answerable},
+    },
 };
 use sqlx::Executor;
 use uuid::Uuid;
@@ -450,4 +453,44 @@ async fn it_is_not_done_where_a_test_of_it_might_never_end() {
         assert_eq!(world.replica.worker.reconciler().catch_up_from.is_some(), is_done);
         world.finish().await;
     }
+}
+
+#[tokio::test]
+async fn steps_leave_no_key_out() {
+    let world = World::new().await;
+    world.settle().await;
+    let (now, until, overlap) = (world.now(), world.in_minutes(10), TimeDelta::minutes(2));
+    world
+        .execute(&format!(
+            "insert into calendars (id, platform, status, created_at, updated_at, observed_at, cursor)
+             select lpad(to_hex(n), 32, '0')::uuid, 'google_calendar', 'connected', '{now}', '{now}', '{now}', '{now}'
+             from generate_series(1, 2500) as n"
+        ))
+        .await;
+    world
+        .execute(&format!(
+            "insert into reconcile_queue (kind, key, requested_at, due_at, deadline, events_only)
+             select 'calendar', id, '{now}', '{now}', '{now}', true from calendars"
+        ))
+        .await;
+    let generation = workspace_listing::greatest_generation(&world.db).await.unwrap();
+    let answerable = Answerable { since: now - overlap, generation };
+    workspace_listing::defer(&world.db, answerable, overlap, until).await.unwrap();
+    let waiting = format!("select count(*) from reconcile_queue where not is_due and due_at = '{until}'");
+    assert_eq!(world.query(&waiting).await, "2500");
+
+    // Of the last step one key is not answered.
+    world.execute(&format!("update reconcile_queue set since = '{now}' where key = '{}'", Uuid::from_u128(2400))).await;
+    assert_eq!(workspace_listing::settle(&world.db, answerable, overlap, now).await.unwrap(), 2499);
+    world
+        .execute(&format!(
+            "insert into reconcile_queue (kind, key, requested_at, due_at, is_due, deadline)
+             select 'calendar', id, '{now}', '{until}', false, '{now}' from calendars on conflict do nothing"
+        ))
+        .await;
+    workspace_listing::release(&world.db, until, now).await.unwrap();
+    let released =
+        format!("select count(*) from reconcile_queue where is_due and due_at = '{now}' and kind = 'calendar'");
+    assert_eq!(world.query(&released).await, "2500");
+    world.finish_as_it_is().await;
 }
