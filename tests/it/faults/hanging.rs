@@ -32,9 +32,10 @@ async fn with_two_connections_and_an_api_that_hangs_webhooks_are_acknowledged_as
     let probes = Probes::start(&fleet);
     let plan = Plan { one_in: 4, ..Plan::steady(&fleet, &people) };
     let without = measure(&plan, BEFORE).await;
+    // First: what hangs from the first moment on holds turns for as long as it does.
+    fleet.recall.clear_calls().await;
     fleet.recall.fail_next(Endpoint::Any, Fault::Hang, 100_000).await;
     let busy = people.get_busy(Duration::from_millis(100));
-    fleet.recall.clear_calls().await;
     until("calls hang", BEFORE, async || fleet.recall.calls().await.len() >= 16).await;
     let with = measure(&plan, HANG).await;
     let hung = fleet.recall.calls().await.len();
