@@ -276,11 +276,8 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
     }
     match event.bots.iter().find(|bot| bot.is_future(situation.now)) {
         Some(bot) if bot.start_time == event.start_time && bot.meeting_url.as_deref() == Some(meeting_url) => {
-            if situation.is_left_to_newer {
-                Err(Plan::Keep(Kept::LeftToNewer))
-            } else {
-                Ok(Needed::Rekeyed)
-            }
+            // Of a version that it has not seen, the key may be another because the event has moved.
+            if situation.is_version_left_to_newer { Err(Plan::Keep(Kept::LeftToNewer)) } else { Ok(Needed::Rekeyed) }
         }
         Some(_) => Ok(Needed::Moved),
         None if situation.is_version_left_to_newer => Err(Plan::Nothing(NoBot::LeftToNewer)),

@@ -348,3 +348,26 @@ async fn an_event_that_is_said_to_be_gone_is_asked_for_before_that_is_believed()
     ])
     .await;
 }
+
+/// Recall listed the bot with the event's new start; the older configuration took its key for another `DEDUPLICATION`'s.
+#[tokio::test]
+async fn a_bot_that_is_listed_with_its_events_new_start_is_moved_during_a_rollout() {
+    survives(&[
+        Turn(MoveBots),
+        Turn(BotStartIsEventStart),
+        Connect { person: 3, is_outlook: false },
+        Create { calendar: 1, in_minutes: 60, minutes: 180, link: None },
+        Create { calendar: 1, in_minutes: 60, minutes: 60, link: Some(0) },
+        Restart { replica: 0, with: BotNamed(1) },
+        Turns { replica: 1, count: 3 },
+        Connect { person: 1, is_outlook: true },
+        Crowd { replica: 0, count: 7 },
+        Move { event: 0, in_minutes: 45 },
+        Advance { minutes: 10 },
+        DeliverOne { webhook: 5 },
+        DeliverOne { webhook: 3 },
+        Turns { replica: 0, count: 2 },
+        Turns { replica: 1, count: 2 },
+    ])
+    .await;
+}
