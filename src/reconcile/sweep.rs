@@ -42,13 +42,13 @@ struct Progress {
 
 impl Reconciler {
     pub(super) async fn sweep(&self, claimed: &Claimed) -> Result<Outcome, Error> {
-        let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
         let resumed: Option<Progress> =
             claimed.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
         // A list that was read to its end is not read again because what follows it failed, unless it has become old, or
         // another is asked for.
         let holds = |progress: &Progress| {
-            let is_recent = |at| self.clock.now() - at < interval;
+            let is_recent =
+                |at: DateTime<Utc>| (self.clock.now() - at).to_std().unwrap_or_default() < self.sweep_interval;
             progress.read_at.is_none_or(|at| is_recent(at) && progress.generation == claimed.generation)
         };
         let begun = || Progress { started_at: self.clock.now(), generation: claimed.generation, ..Progress::default() };

@@ -401,6 +401,25 @@ async fn a_pool_of_two_and_an_api_that_hangs_leave_the_receiver_free() {
     world.finish().await;
 }
 
+/// The world's worker, as a process runs it.
+struct Running {
+    stop: watch::Sender<bool>,
+    worker: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    fn start(world: &World) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let worker = world.replica.worker.clone();
+        Self { stop, worker: tokio::spawn(async move { worker.run(stopped).await }) }
+    }
+
+    async fn end(self) {
+        self.stop.send(true).unwrap();
+        self.worker.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
     let world = World::with(&[("WORKER_CONCURRENCY", "4")]).await;
@@ -414,9 +433,7 @@ async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
         world.sim.connect_calendar(sim::NewCalendar::google(&format!("person{n}@acme.test")));
     }
     world.sim.deliver_due().await;
-    let (stop, stopped) = watch::channel(false);
-    let worker = world.replica.worker.clone();
-    let running = tokio::spawn(async move { worker.run(stopped).await });
+    let running = Running::start(&world);
     world.until(|| world.sim.hanging() == 3).await;
 
     let request = Request {
@@ -431,8 +448,7 @@ async fn calendars_whose_lists_hang_leave_turns_to_meetings() {
     assert_eq!(world.sim.hanging(), 3);
     world.sim.clear_faults();
     world.sim.release();
-    stop.send(true).unwrap();
-    running.await.unwrap();
+    running.end().await;
     world.finish().await;
 }
 
@@ -445,9 +461,7 @@ async fn what_has_rested_is_woken_while_all_turns_are_taken() {
     world.sim.fail_next(Endpoint::ListEvents, Fault::Hang, 1);
     world.sim.connect_calendar(sim::NewCalendar::google("bob@acme.test"));
     world.sim.deliver_due().await;
-    let (stop, stopped) = watch::channel(false);
-    let worker = world.replica.worker.clone();
-    let running = tokio::spawn(async move { worker.run(stopped).await });
+    let running = Running::start(&world);
     world.until(|| world.sim.hanging() == 1).await;
 
     let now = world.now();
@@ -462,8 +476,7 @@ async fn what_has_rested_is_woken_while_all_turns_are_taken() {
     assert_eq!(world.sim.hanging(), 1);
     world.sim.clear_faults();
     world.sim.release();
-    stop.send(true).unwrap();
-    running.await.unwrap();
+    running.end().await;
     world.finish().await;
 }
 
