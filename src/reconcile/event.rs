@@ -38,6 +38,10 @@ const MAX_STEPS: u32 = 8;
 /// How near to the start a bot may already be on its way, so that what is mirrored of it is not trusted.
 const NEARLY_STARTED: TimeDelta = TimeDelta::minutes(1);
 
+/// How long a replica leaves an event that it must not decide on to those with the newer configuration, before it may be its
+/// turn again.
+const LEFT_TO_NEWER: TimeDelta = TimeDelta::seconds(5);
+
 /// How far the API's clock may be ahead of ours.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
@@ -74,8 +78,9 @@ impl Known {
 
 impl Reconciler {
     pub(super) async fn reconcile_event(&self, id: EventId, claimed: &Claimed) -> Result<Outcome, Error> {
-        let settled = Outcome::Settled { generation: claimed.generation };
-        let Some(known) = known::load(&self.db, id).await? else { return Ok(settled) };
+        let Some(known) = known::load(&self.db, id).await? else {
+            return Ok(Outcome::Settled { generation: claimed.generation });
+        };
         let known::Known { event, calendar, settings, decision } = known;
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
@@ -85,10 +90,10 @@ impl Reconciler {
         if let Some(held) = known.held {
             self.release_key(held).await?;
         }
-        converged.map(|()| settled)
+        converged
     }
 
-    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<(), Error> {
+    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<Outcome, Error> {
         let mut carried_out: Option<Plan> = None;
         for _ in 0..MAX_STEPS {
             let now = self.clock.now();
@@ -99,12 +104,12 @@ impl Reconciler {
             }
             let is_begun = known.event.start_time - self.policy.join_early <= now + NEARLY_STARTED;
             match &plan {
+                plan if plan.is_left_to_newer() => return Ok(Outcome::GoesOn(now + LEFT_TO_NEWER)),
                 Plan::Nothing(_) | Plan::Keep(_) => {
-                    return if carried_out.is_none() {
-                        self.record(known, &plan, wish.as_ref(), claimed, now).await
-                    } else {
-                        Ok(())
-                    };
+                    if carried_out.is_none() {
+                        self.record(known, &plan, wish.as_ref(), claimed, now).await?;
+                    }
+                    return Ok(Outcome::Settled { generation: claimed.generation });
                 }
                 Plan::Schedule { key, .. } if !known.holds_for_a_call(key, now) => {
                     // The event has turned out to have moved, or what was read of it is of long ago.
@@ -344,9 +349,6 @@ impl Reconciler {
         claimed: &Claimed,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        if plan.is_left_to_newer() {
-            return Ok(());
-        }
         let scheduled = scheduled_after(known, plan, now);
         let configuration = self.configuration.generation();
         let is_known = known.decision.as_ref().is_some_and(|last| {

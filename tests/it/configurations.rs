@@ -127,6 +127,28 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
 }
 
 #[tokio::test]
+async fn an_event_that_changes_during_a_rollout_gets_what_the_newer_configuration_makes_of_it() {
+    let titled = |name: &str| format!(r#"{{"bot_name":"{name}: {{{{ event.title }}}}"}}"#);
+    let mut world = World::with(&[("BOT_CONFIG", &titled("Old"))]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert("BOT_CONFIG", titled("New"));
+    let newer = world.another_replica().await;
+    newer.take_turns().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New: Weekly sync");
+
+    world.sim.edit_event(event, |event| event.title = "Launch".to_owned());
+    world.settle().await; // by the older replica
+    assert_eq!(world.bot(event).config["bot_name"], "New: Weekly sync", "the older one has no say in it");
+    world.advance(TimeDelta::seconds(5));
+    newer.take_turns().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New: Launch", "before any sweep");
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn an_event_that_comes_back_during_a_rollout_is_decided_on_by_the_newer_configuration() {
     let mut world = World::with(&[OLD]).await;
     let calendar = world.calendar("ada@acme.test").await;
