@@ -1,9 +1,6 @@
 //! How a fault ends: nothing goes wrong any more, nobody helps, and everything comes right.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use rollcall::{
@@ -15,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{fleet::Fleet, load::Sent, until};
-use crate::histories::oracle::check_bots;
+use crate::histories::oracle::{Past, check_bots};
 
 /// Longer than the lease of a replica that was killed, and the attempts that then follow.
 const CONVERGE_LIMIT: Duration = Duration::from_secs(150);
@@ -38,8 +35,8 @@ impl Fleet {
         let began = Instant::now();
         self.settle(Queue::IsParked).await;
         let took = began.elapsed();
-        let (nobody, policy) = (BTreeSet::new(), self.policy());
-        let is_by_hints = check_bots(&self.recall.seen().await, &policy, &nobody).is_ok();
+        let (nothing, policy) = (Past::default(), self.policy());
+        let is_by_hints = check_bots(&self.recall.seen().await, &policy, &nothing).is_ok();
         // As the histories end, since a change of bots that touched no event is found by a full sync, and what that does may
         // be another such change.
         for _ in 0..if is_by_hints { 0 } else { 2 } {
@@ -57,7 +54,7 @@ impl Fleet {
         .await;
         self.settle(Queue::IsEmpty).await;
         let seen = self.recall.seen().await;
-        if let Err(violation) = check_bots(&seen, &policy, &nobody) {
+        if let Err(violation) = check_bots(&seen, &policy, &nothing) {
             panic!("{violation}");
         }
         let recorded = self.check_recorded(sent).await;
@@ -110,7 +107,7 @@ impl Fleet {
     pub async fn until_calm(&self) {
         let policy = self.policy();
         until("the bots are as they should be", CONVERGE_LIMIT, async || {
-            check_bots(&self.recall.seen().await, &policy, &BTreeSet::new()).is_ok()
+            check_bots(&self.recall.seen().await, &policy, &Past::default()).is_ok()
                 && waiting(&self.db, Queue::IsEmpty).await.is_empty()
         })
         .await;

@@ -13,7 +13,7 @@ use rollcall::sim::{Bot, BotState, Call, Endpoint, Sim};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Violation, stage::Stage};
+use super::{Violation, oracle::Past, stage::Stage};
 
 /// What was seen so far.
 #[derive(Default)]
@@ -22,8 +22,7 @@ pub struct Watch {
     mirrored: BTreeMap<Uuid, Mirrored>,
     /// Times of the calls of the last minute, by what shares a limit.
     calls: BTreeMap<&'static str, VecDeque<DateTime<Utc>>>,
-    /// Events that had a bot at some time, with its start and link.
-    pub had_bot: BTreeSet<(Uuid, DateTime<Utc>, String)>,
+    pub past: Past,
     /// Keys of Schedule Bot calls that hung.
     late_keys: BTreeSet<String>,
     /// Turns that hung go on now, with what they knew then.
@@ -111,6 +110,12 @@ impl Watch {
             };
             self.bot_calls += usize::from(matches!(call.endpoint, Endpoint::ScheduleBot | Endpoint::DeleteBot));
             let is_schedule = call.endpoint == Endpoint::ScheduleBot;
+            let says_no = matches!(call.status, 400..500 | 507);
+            if let (true, false, Some(id), Some(key)) =
+                (is_schedule, says_no, call.id, call.body["deduplication_key"].as_str())
+            {
+                self.past.in_doubt.insert((key.to_owned(), id));
+            }
             if is_schedule && !self.turns_go_on && is_dead(before) && is_dead(&self.mirrored) {
                 return Err(Violation::new("a bot was scheduled for nothing", format!("{call:?}")));
             }
@@ -123,7 +128,7 @@ impl Watch {
         let mut by_key: BTreeMap<(&str, DateTime<Utc>), Vec<&Bot>> = BTreeMap::new();
         let mut by_meeting: BTreeMap<(Uuid, DateTime<Utc>, &str), Vec<&Bot>> = BTreeMap::new();
         for bot in bots {
-            self.had_bot.extend(bot.events.iter().map(|event| (*event, bot.join_at, bot.meeting_url.clone())));
+            self.past.had_bot.extend(bot.events.iter().map(|event| (*event, bot.join_at, bot.meeting_url.clone())));
             if !bot.is_live() || self.late_keys.contains(&bot.key) {
                 continue;
             }

@@ -29,7 +29,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
     // Where nothing failed but webhooks, the sweep is enough: no meeting waits for a full sync.
     if !watch.needs_full_sync {
         check_mirror(stage, Bots::MayDiffer).await?;
-        oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.had_bot)?;
+        oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.past)?;
     }
     // A change of bots that touched no event is found by a full sync, and what that does may be another such change.
     for _ in 0..2 {
@@ -41,7 +41,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
     stage.settle(watch).await?;
     check_queue(stage).await?;
     check_mirror(stage, Bots::Same).await?;
-    oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.had_bot)?;
+    oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.past)?;
     check_that_all_is_quiet(stage, watch).await?;
     check_secrets(stage).await
 }

@@ -1,7 +1,7 @@
 //! Histories that broke something once, shrunk: each is the test of its bug.
 
 use super::{
-    operation::{Call::*, Knob::*, Operation::*, Setting::*, Trouble::*},
+    operation::{Call::*, Knob::*, Oddity::*, Operation::*, Setting::*, Trouble::*},
     survives,
 };
 
@@ -368,6 +368,48 @@ async fn a_bot_that_is_listed_with_its_events_new_start_is_moved_during_a_rollou
         DeliverOne { webhook: 3 },
         Turns { replica: 0, count: 2 },
         Turns { replica: 1, count: 2 },
+    ])
+    .await;
+}
+
+/// The oracle's mistake: a bot's key had been narrowed by a call whose answer could not be read, and its event had moved away.
+/// The copies of the meeting were said to have no bot, though it was in the call.
+#[tokio::test]
+async fn a_bot_whose_key_a_former_configuration_formed_serves_its_meeting() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        Create { calendar: 0, in_minutes: 30, minutes: 60, link: Some(0) },
+        Create { calendar: 3, in_minutes: 60, minutes: 60, link: None },
+        Advance { minutes: 16 },
+        Interrupt { calendar: 1 },
+        Turns { replica: 1, count: 2 },
+        Turns { replica: 0, count: 3 },
+        Garble { event: 5, with: IsNoObject },
+        Turns { replica: 1, count: 1 },
+        Meet { calendars: 4, in_minutes: 15, minutes: 30, link: 0 },
+        Advance { minutes: 10 },
+        Restart { replica: 1, with: BotPerEvent },
+        Move { event: 0, in_minutes: 0 },
+        Together { count: 2 },
+        Meet { calendars: 2, in_minutes: 5, minutes: 60, link: 0 },
+        Move { event: 1, in_minutes: 30 },
+    ])
+    .await;
+}
+
+/// The oracle's mistake: the answer to Schedule Bot could not be read, and the event went with its calendar. Nobody could tell
+/// whether there was a bot, and a copy of the meeting, which had begun, was to have one all the same.
+#[tokio::test]
+async fn a_call_in_doubt_for_an_event_that_is_gone_counts_as_done() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: false },
+        Fail { call: Schedule, with: Nonsense, times: 2 },
+        Meet { calendars: 2, in_minutes: 0, minutes: 60, link: 0 },
+        Turns { replica: 0, count: 3 },
+        RemoveCalendar { calendar: 1 },
     ])
     .await;
 }

@@ -46,6 +46,7 @@ fn nearer(operation: Operation, rng: &mut Rng) -> Operation {
         Operation::Move { event, in_minutes } => {
             Operation::Move { event: event % 4, in_minutes: near(in_minutes, rng) }
         }
+        Operation::Retitle { event, title } => Operation::Retitle { event: event % 4, title },
         Operation::Kick { event } => Operation::Kick { event: event % 4 },
         Operation::Advance { minutes } => Operation::Advance { minutes: minutes.min(16) },
         other => other,
@@ -108,7 +109,7 @@ fn operation(rng: &mut Rng, trouble: u32) -> Operation {
 
 fn people(rng: &mut Rng) -> Operation {
     let event = rng.usize(..8);
-    match rng.u8(..23) {
+    match rng.u8(..25) {
         0..=4 => Operation::Create {
             calendar: rng.usize(..4),
             in_minutes: in_minutes(rng),
@@ -130,7 +131,7 @@ fn people(rng: &mut Rng) -> Operation {
         18 => Operation::Delete { event },
         19 => Operation::Restore { event },
         20 => Operation::Transfer { event, calendar: rng.usize(..4) },
-        21 => Operation::Retitle { event, title: rng.usize(..4) },
+        21..=23 => Operation::Retitle { event, title: rng.usize(..4) },
         _ => Operation::Kick { event },
     }
 }
@@ -188,6 +189,7 @@ fn restarts(rng: &mut Rng) -> Operation {
         Setting::RecordNone,
         Setting::BotNamed(1),
         Setting::BotNamed(2),
+        Setting::BotTitled,
         Setting::BotPerMeeting,
         Setting::BotPerCompany,
         Setting::BotPerEvent,

@@ -266,6 +266,8 @@ pub enum Setting {
     RecordAll,
     RecordNone,
     BotNamed(u8),
+    /// A template: the bot's name is made from the title of its event.
+    BotTitled,
     BotPerMeeting,
     BotPerCompany,
     BotPerEvent,
@@ -279,6 +281,7 @@ impl Setting {
             Self::RecordAll => Some(("RECORD_WHEN", "all".into())),
             Self::RecordNone => Some(("RECORD_WHEN", "none".into())),
             Self::BotNamed(name) => Some(("BOT_CONFIG", format!(r#"{{"bot_name":"Bot {name}"}}"#))),
+            Self::BotTitled => Some(("BOT_CONFIG", r#"{"bot_name":"Bot {{ event.title | length }}"}"#.into())),
             Self::BotPerMeeting => Some(("DEDUPLICATION", "meeting".into())),
             Self::BotPerCompany => Some(("DEDUPLICATION", "company".into())),
             Self::BotPerEvent => Some(("DEDUPLICATION", "event".into())),

@@ -3,8 +3,8 @@
 //! It is written apart from `domain::plan`, from the API's own JSON. The demo has one of its own that knows one configuration
 //! and forgives more: it watches a show, this one judges.
 //!
-//! What no call can mend is forgiven: a bot in a call that no meeting wants any more, and a meeting under way whose bot was
-//! there and is gone. Recall may ignore a new `BOT_CONFIG` in the last ten minutes before a start, so it is not asked for.
+//! What no call can mend is forgiven: a bot in a call that no meeting wants any more, a meeting under way whose bot was
+//! there and is gone, and one whose copy is gone with nobody knowing whether it had a bot. Recall may ignore a new `BOT_CONFIG` in the last ten minutes before a start, so it is not asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ struct Wanted {
     start: DateTime<Utc>,
     meeting_url: String,
     events: BTreeSet<Uuid>,
+    /// Of its events: one bot stands for all, and is named for any.
+    titles: BTreeSet<String>,
 }
 
 /// What there is to see at one moment, of a simulator in this process or in another.
@@ -40,14 +42,24 @@ impl Seen {
         let calendars = sim.calendars().into_iter().map(|calendar| (calendar.clone(), events(&calendar))).collect();
         Self { now: sim.clock().now(), calendars, bots: sim.all_bots() }
     }
+
+    fn has(&self, event: Uuid) -> bool {
+        let id = Value::from(event.to_string());
+        self.calendars.iter().flat_map(|(_, events)| events).any(|event| event["id"] == id)
+    }
+}
+
+/// What happened before, and cannot be seen any more.
+#[derive(Default)]
+pub struct Past {
+    /// Events that had a bot at some time, with its start and link.
+    pub had_bot: BTreeSet<(Uuid, DateTime<Utc>, String)>,
+    /// Keys of Schedule Bot calls whose answers do not say whether there is a bot now, each with the event.
+    pub in_doubt: BTreeSet<(String, Uuid)>,
 }
 
 /// That the bots are those that the calendars and `policy` ask for.
-pub fn check_bots(
-    seen: &Seen,
-    policy: &Policy,
-    had_bot: &BTreeSet<(Uuid, DateTime<Utc>, String)>,
-) -> Result<(), Violation> {
+pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Violation> {
     let now = seen.now;
     let wanted = wanted_bots(seen, policy);
     let bots: Vec<&Bot> = seen.bots.iter().filter(|bot| bot.is_live()).collect();
@@ -57,14 +69,18 @@ pub fn check_bots(
             judge_upcoming(key, meeting, &of_meeting, policy, now)?;
             continue;
         }
-        let had_bot = |event: &Uuid| had_bot.contains(&(*event, meeting.start, meeting.meeting_url.clone()));
-        // The bot of another copy of the meeting, or one that had joined the room before the event was moved, serves it too:
-        // a call for its own key would send a second bot into the room.
+        let had_bot = |event: &Uuid| past.had_bot.contains(&(*event, meeting.start, meeting.meeting_url.clone()));
+        // The bot of another copy of the meeting, one that had joined the room before the event was moved, or one whose key was
+        // formed more narrowly by a former configuration, serves it too: a call for its own key would send a second bot into
+        // the room.
+        let narrower = format!("{key}-");
         let is_served = seen.bots.iter().any(|bot| {
             let is_of_events = bot.meeting_url == meeting.meeting_url && !bot.events.is_disjoint(&meeting.events);
-            bot.join_at <= now && (bot.key == *key || is_of_events)
+            bot.join_at <= now && (bot.key == *key || bot.key.starts_with(&narrower) || is_of_events)
         });
-        if of_meeting.is_empty() && !is_served && !meeting.events.iter().any(had_bot) {
+        // Nobody can be asked any more whether there is a bot.
+        let is_in_doubt = past.in_doubt.iter().any(|(of, event)| of == key && !seen.has(*event));
+        if of_meeting.is_empty() && !is_served && !is_in_doubt && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }
     }
@@ -93,8 +109,11 @@ fn judge_upcoming(
         return Err(Violation::new("a bot joins elsewhere", format!("{key}: {} {}", bot.join_at, bot.meeting_url)));
     }
     let is_too_late = meeting.start - now < TimeDelta::minutes(10);
-    let name = policy.bot_config.source().get("bot_name").unwrap_or(&Value::Null);
-    if bot.config["bot_name"] != *name && !is_too_late {
+    let name = policy.bot_config.source().get("bot_name").and_then(Value::as_str);
+    let named =
+        |title: &str| name.map(|name| name.replace("{{ event.title | length }}", &title.chars().count().to_string()));
+    let is_well_named = meeting.titles.iter().any(|title| bot.config["bot_name"].as_str() == named(title).as_deref());
+    if !is_well_named && !is_too_late {
         return Err(Violation::new("a bot has another configuration", format!("{key}: {}", bot.config)));
     }
     Ok(())
@@ -109,7 +128,10 @@ fn wanted_bots(seen: &Seen, policy: &Policy) -> BTreeMap<String, Wanted> {
         for event in events {
             let Some((id, meeting)) = read_wanted(event, seen.now) else { continue };
             let key = key(policy.deduplication, calendar, id, &meeting);
-            wanted.entry(key).or_insert(meeting).events.insert(id);
+            let titles = meeting.titles.clone();
+            let of_key = wanted.entry(key).or_insert(meeting);
+            of_key.events.insert(id);
+            of_key.titles.extend(titles);
         }
     }
     wanted
@@ -124,7 +146,9 @@ fn read_wanted(event: &Value, now: DateTime<Utc>) -> Option<(Uuid, Wanted)> {
         return None;
     }
     let meeting_url = event["meeting_url"].as_str()?.to_owned();
-    Some((event["id"].as_str()?.parse().ok()?, Wanted { start, meeting_url, events: BTreeSet::new() }))
+    let title = raw["summary"].as_str().or(raw["subject"].as_str()).unwrap_or_default().to_owned();
+    let meeting = Wanted { start, meeting_url, events: BTreeSet::new(), titles: BTreeSet::from([title]) };
+    Some((event["id"].as_str()?.parse().ok()?, meeting))
 }
 
 fn key(deduplication: Deduplication, calendar: &Value, event: Uuid, meeting: &Wanted) -> String {

@@ -2,6 +2,7 @@
 //! simulator, the clock and the replicas are made anew.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io::Write,
     sync::{Arc, Mutex, atomic::AtomicBool},
@@ -192,12 +193,15 @@ impl<'a> Stage<'a> {
         None
     }
 
-    /// Lets time pass, for the service and for Recall. Replicas that run go on to say so.
+    /// Lets time pass, for the service and for Recall. Replicas that run go on to say so: the newest configuration first, since
+    /// in truth it never stopped meanwhile.
     pub async fn advance(&self, by: TimeDelta) {
         self.clock.advance(by);
         self.sim.clock().advance(by);
         self.sim.tick();
-        for worker in self.replicas.iter().filter_map(|replica| replica.worker.as_ref()) {
+        let mut running: Vec<_> = self.replicas.iter().filter_map(|replica| replica.worker.as_ref()).collect();
+        running.sort_by_key(|worker| Reverse(worker.reconciler().configuration.generation()));
+        for worker in running {
             let _ = worker.reconciler().renew_configuration().await;
         }
     }
