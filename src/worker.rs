@@ -28,7 +28,7 @@ use crate::{
     reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
     store::{
         self,
-        queue::{self, Claimed, Key, Wanted},
+        queue::{self, Claimed, Key, WaitsFor, Wanted},
     },
     telemetry::{self, chain},
 };
@@ -162,8 +162,9 @@ impl Worker {
         if keys == 0 {
             return Ok(vec![]);
         }
-        let blocked = self.blocked_classes(now);
-        queue::claim(&self.reconciler.db, Wanted { keys, listings, blocked: &blocked }, now, LEASE).await
+        let (blocked, is_newest) = (self.blocked_classes(now), self.reconciler.configuration.is_newest());
+        let wanted = Wanted { keys, listings, blocked: &blocked, is_newest };
+        queue::claim(&self.reconciler.db, wanted, now, LEASE).await
     }
 
     /// Turns of calendars and of the sweep: they page through long lists, and while the API is slow they must not keep
@@ -223,6 +224,9 @@ impl Worker {
             }
             Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None, now).await,
             Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
+            Ok(Outcome::LeftToNewest) => {
+                queue::put_off(db, claimed, now, Some(WaitsFor::NewestConfiguration), now).await
+            }
             Err(error) => self.end_failed_turn(claimed, &error, now).await,
         }
     }
@@ -255,7 +259,7 @@ impl Worker {
             Verdict::AwaitBudget(class, until) => {
                 self.block(class, until);
                 tracing::debug!(%class, %until, "waiting for budget");
-                queue::put_off(db, claimed, now, Some(class), now).await
+                queue::put_off(db, claimed, now, Some(WaitsFor::Budget(class)), now).await
             }
             Verdict::PutOff(at) => {
                 tracing::debug!(error = text, "turn put off");
@@ -341,6 +345,7 @@ fn outcome_label(result: &Result<Outcome, Error>) -> &'static str {
         Ok(Outcome::Settled { .. }) => "settled",
         Ok(Outcome::GoesOn(_)) => "goes_on",
         Ok(Outcome::ComesBack(_)) => "comes_back",
+        Ok(Outcome::LeftToNewest) => "left_to_newest",
         Err(Error::NoBudget { .. }) => "no_budget",
         Err(_) => "failed",
     }

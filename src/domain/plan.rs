@@ -34,8 +34,6 @@ pub struct Situation<'a> {
     pub is_unscheduled: bool,
     /// A newer configuration has decided on the event.
     pub is_left_to_newer: bool,
-    /// A newer configuration has decided on this very version of the event.
-    pub is_version_left_to_newer: bool,
     /// The configuration of this process waits to be confirmed: it removes no bots.
     pub is_held_back: bool,
     /// The configuration of this process.
@@ -138,13 +136,26 @@ pub enum Needed {
 
 /// Plans the bot of one event.
 pub fn plan_bot(situation: &Situation) -> Plan {
-    match join_link(situation) {
-        Ok((calendar, wish, meeting_url)) => plan_wanted(situation, calendar, wish, meeting_url),
-        Err(reason) => plan_unwanted(situation, reason),
+    let (calendar, wish, meeting_url) = match join_link(situation) {
+        Ok(joined) => joined,
+        Err(reason) => return plan_unwanted(situation, reason),
+    };
+    match refusal(wish) {
+        None => plan_wanted(situation, calendar, wish, meeting_url),
+        Some(reason) => match plan_unwanted(situation, reason) {
+            // Until somebody confirms that it is to go, it goes where its meeting goes.
+            Plan::Keep(Kept::HeldBack) => match plan_wanted(situation, calendar, wish, meeting_url) {
+                Plan::Schedule { key, reason: reason @ (Needed::Moved | Needed::Rekeyed) } => {
+                    Plan::Schedule { key, reason }
+                }
+                _ => Plan::Keep(Kept::HeldBack),
+            },
+            plan => plan,
+        },
     }
 }
 
-/// What is wished and the link to join, or why no bot is wanted.
+/// What is wished and the link to join, or why there can be no bot.
 fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a Wish, &'a str), NoBot> {
     let event = situation.event;
     if event.is_deleted {
@@ -162,12 +173,17 @@ fn join_link<'a>(situation: &Situation<'a>) -> Result<(&'a Calendar, &'a Wish, &
         return Err(NoBot::Ended);
     }
     let meeting_url = event.meeting_url.as_deref().ok_or(NoBot::NoMeetingUrl)?;
+    Ok((calendar, wish, meeting_url))
+}
+
+/// Why no bot is wished for, if none is.
+fn refusal(wish: &Wish) -> Option<NoBot> {
     match wish.answer {
-        Answer::Record => Ok((calendar, wish, meeting_url)),
-        Answer::RuleSaysNo => Err(NoBot::RuleSaysNo),
-        Answer::RuleFails => Err(NoBot::RuleFails),
-        Answer::Skipped => Err(NoBot::Skipped),
-        Answer::Paused => Err(NoBot::Paused),
+        Answer::Record => None,
+        Answer::RuleSaysNo => Some(NoBot::RuleSaysNo),
+        Answer::RuleFails => Some(NoBot::RuleFails),
+        Answer::Skipped => Some(NoBot::Skipped),
+        Answer::Paused => Some(NoBot::Paused),
     }
 }
 
@@ -177,7 +193,7 @@ fn plan_unwanted(situation: &Situation, reason: NoBot) -> Plan {
     match reason {
         // Recall has removed the bot, and refuses calls.
         NoBot::Deleted | NoBot::CalendarNotConnected => Plan::Nothing(reason),
-        NoBot::RuleSaysNo | NoBot::RuleFails if has_future_bot && situation.is_version_left_to_newer => {
+        NoBot::RuleSaysNo | NoBot::RuleFails if has_future_bot && situation.is_left_to_newer => {
             Plan::Keep(Kept::LeftToNewer)
         }
         NoBot::RuleSaysNo | NoBot::RuleFails if has_future_bot && situation.is_held_back => Plan::Keep(Kept::HeldBack),
@@ -276,11 +292,14 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
     }
     match event.bots.iter().find(|bot| bot.is_future(situation.now)) {
         Some(bot) if bot.start_time == event.start_time && bot.meeting_url.as_deref() == Some(meeting_url) => {
-            // Of a version that it has not seen, the key may be another because the event has moved.
-            if situation.is_version_left_to_newer { Err(Plan::Keep(Kept::LeftToNewer)) } else { Ok(Needed::Rekeyed) }
+            if situation.is_left_to_newer {
+                Err(Plan::Keep(Kept::LeftToNewer))
+            } else {
+                Ok(Needed::Rekeyed)
+            }
         }
         Some(_) => Ok(Needed::Moved),
-        None if situation.is_version_left_to_newer => Err(Plan::Nothing(NoBot::LeftToNewer)),
+        None if situation.is_left_to_newer => Err(Plan::Nothing(NoBot::LeftToNewer)),
         None => Ok(Needed::New),
     }
 }

@@ -16,7 +16,11 @@ use uuid::Uuid;
 use super::Reconciler;
 use crate::{
     domain::policy::Policy,
-    store::{self, configurations, configurations::Registered, requests},
+    store::{
+        self, configurations,
+        configurations::{Registered, Replica},
+        requests,
+    },
 };
 
 /// The place of this process's configuration, which moves if it becomes the newest anew.
@@ -25,6 +29,8 @@ pub struct Standing {
     /// Tells this process apart.
     replica: Uuid,
     generation: Arc<AtomicI64>,
+    /// The greatest generation that was seen.
+    newest: Arc<AtomicI64>,
     is_held_back: Arc<AtomicBool>,
 }
 
@@ -32,6 +38,16 @@ impl Standing {
     /// Greater is newer.
     pub fn generation(&self) -> i64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// No newer one was seen.
+    pub fn is_newest(&self) -> bool {
+        self.generation() >= self.newest.load(Ordering::Relaxed)
+    }
+
+    /// There is this generation.
+    pub(super) fn heed(&self, generation: i64) {
+        self.newest.fetch_max(generation, Ordering::Relaxed);
     }
 
     /// It removes no bots until it is confirmed.
@@ -56,27 +72,32 @@ pub async fn register(
     would_be_held_back: bool,
     now: DateTime<Utc>,
 ) -> Result<Standing, store::Error> {
-    let standing = Standing { replica: Uuid::new_v4(), generation: Arc::default(), is_held_back: Arc::default() };
-    standing.set(renew(tx, standing.replica, policy, would_be_held_back, now).await?);
+    let standing = Standing {
+        replica: Uuid::new_v4(),
+        generation: Arc::default(),
+        newest: Arc::default(),
+        is_held_back: Arc::default(),
+    };
+    let mut registered = configure(tx, standing.replica, policy, Replica::Starts, now).await?;
+    if registered.is_new && would_be_held_back {
+        configurations::hold_back(&mut *tx, registered.generation).await?;
+        registered.is_held = true;
+    }
+    standing.set(registered);
     Ok(standing)
 }
 
-async fn renew(
+async fn configure(
     tx: &mut PgConnection,
     replica: Uuid,
     policy: &Policy,
-    would_be_held_back: bool,
+    says: Replica,
     now: DateTime<Utc>,
 ) -> Result<Registered, store::Error> {
     let fingerprint = policy.fingerprint();
-    let mut registered = configurations::register(tx, replica, fingerprint, policy.deduplication, now).await?;
-    let generation = registered.generation;
+    let registered = configurations::register(tx, replica, says, fingerprint, policy.deduplication, now).await?;
     if registered.is_new {
-        if would_be_held_back {
-            configurations::hold_back(&mut *tx, generation).await?;
-            registered.is_held = true;
-        }
-        tracing::info!(generation, %fingerprint, "a new configuration decides on bots");
+        tracing::info!(generation = registered.generation, %fingerprint, "a new configuration decides on bots");
     }
     Ok(registered)
 }
@@ -105,7 +126,8 @@ impl Reconciler {
     /// The database's.
     pub async fn renew_configuration(&self) -> Result<(), store::Error> {
         let mut tx = store::begin(&self.db).await?;
-        let registered = renew(&mut tx, self.configuration.replica, &self.policy, false, self.clock.now()).await?;
+        let (replica, now) = (self.configuration.replica, self.clock.now());
+        let registered = configure(&mut tx, replica, &self.policy, Replica::GoesOn, now).await?;
         tx.commit().await?;
         let was_held_back = self.configuration.is_held_back();
         self.configuration.set(registered);

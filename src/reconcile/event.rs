@@ -38,10 +38,6 @@ const MAX_STEPS: u32 = 8;
 /// How near to the start a bot may already be on its way, so that what is mirrored of it is not trusted.
 const NEARLY_STARTED: TimeDelta = TimeDelta::minutes(1);
 
-/// How long a replica leaves an event that it must not decide on to those with the newer configuration, before it may be its
-/// turn again.
-const LEFT_TO_NEWER: TimeDelta = TimeDelta::seconds(5);
-
 /// How far the API's clock may be ahead of ours.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
@@ -78,10 +74,10 @@ impl Known {
 
 impl Reconciler {
     pub(super) async fn reconcile_event(&self, id: EventId, claimed: &Claimed) -> Result<Outcome, Error> {
-        let Some(known) = known::load(&self.db, id).await? else {
-            return Ok(Outcome::Settled { generation: claimed.generation });
-        };
-        let known::Known { event, calendar, settings, decision } = known;
+        let settled = Outcome::Settled { generation: claimed.generation };
+        let Some(known) = known::load(&self.db, id).await? else { return Ok(settled) };
+        let known::Known { event, calendar, settings, decision, newest } = known;
+        self.configuration.heed(newest);
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
         let mut known =
@@ -90,10 +86,11 @@ impl Reconciler {
         if let Some(held) = known.held {
             self.release_key(held).await?;
         }
-        converged
+        converged?;
+        Ok(if self.configuration.is_newest() { settled } else { Outcome::LeftToNewest })
     }
 
-    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<Outcome, Error> {
+    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<(), Error> {
         let mut carried_out: Option<Plan> = None;
         for _ in 0..MAX_STEPS {
             let now = self.clock.now();
@@ -104,12 +101,13 @@ impl Reconciler {
             }
             let is_begun = known.event.start_time - self.policy.join_early <= now + NEARLY_STARTED;
             match &plan {
-                plan if plan.is_left_to_newer() => return Ok(Outcome::GoesOn(now + LEFT_TO_NEWER)),
                 Plan::Nothing(_) | Plan::Keep(_) => {
-                    if carried_out.is_none() {
-                        self.record(known, &plan, wish.as_ref(), claimed, now).await?;
-                    }
-                    return Ok(Outcome::Settled { generation: claimed.generation });
+                    // What a confirmation is to find is recorded in any case.
+                    return if carried_out.is_none() || plan == Plan::Keep(Kept::HeldBack) {
+                        self.record(known, &plan, wish.as_ref(), claimed, now).await
+                    } else {
+                        Ok(())
+                    };
                 }
                 Plan::Schedule { key, .. } if !known.holds_for_a_call(key, now) => {
                     // The event has turned out to have moved, or what was read of it is of long ago.
@@ -146,8 +144,8 @@ impl Reconciler {
         // "Nothing" for another reason was decided by facts, such as a lost connection, and leaves nothing to the newer one: when
         // they change, nobody would ask it again.
         let newer = known.decision.as_ref().filter(|decision| {
-            let is_of_configuration =
-                decision.plan != "nothing" || decision.reason == Plan::Nothing(NoBot::RuleSaysNo).reason();
+            let is_by_rule = [NoBot::RuleSaysNo, NoBot::RuleFails].map(|reason| Plan::Nothing(reason).reason());
+            let is_of_configuration = decision.plan != "nothing" || is_by_rule.contains(&decision.reason.as_str());
             is_of_configuration && decision.configuration > self.configuration.generation()
         });
         plan_bot(&Situation {
@@ -157,7 +155,6 @@ impl Reconciler {
             covered_key: known.held.as_ref().filter(|held| held.is_covered).map(|held| held.key.as_str()),
             is_unscheduled: known.unscheduled == Some(known.event.updated_at),
             is_left_to_newer: newer.is_some(),
-            is_version_left_to_newer: newer.is_some_and(|decision| decision.event_updated_at == known.event.updated_at),
             is_held_back: self.configuration.is_held_back(),
             policy: &self.policy,
             wish,
@@ -349,6 +346,9 @@ impl Reconciler {
         claimed: &Claimed,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        if plan.is_left_to_newer() {
+            return Ok(());
+        }
         let scheduled = scheduled_after(known, plan, now);
         let configuration = self.configuration.generation();
         let is_known = known.decision.as_ref().is_some_and(|last| {

@@ -91,6 +91,8 @@ pub enum Outcome {
     GoesOn(DateTime<Utc>),
     /// All is done, and the key is looked at again at this time.
     ComesBack(DateTime<Utc>),
+    /// All is done that this configuration may do; the newest has the last word.
+    LeftToNewest,
 }
 
 /// Why a turn could not be ended.

@@ -134,7 +134,6 @@ impl Known {
                     covered_key: None,
                     is_unscheduled: false,
                     is_left_to_newer: false,
-                    is_version_left_to_newer: false,
                     is_held_back: false,
                     policy,
                     wish: wish.as_ref(),

@@ -23,20 +23,35 @@ pub struct Registered {
     pub is_held: bool,
 }
 
-/// Says that a replica runs this configuration. It becomes the newest if it was never seen, or if no newer one runs any more. Call
-/// it in a transaction: replicas take turns.
+/// What a replica says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replica {
+    /// It begins.
+    Starts,
+    /// It runs, as it said before.
+    GoesOn,
+}
+
+/// Says that a replica runs this configuration. It becomes the newest if it was never seen, or if no newer one runs any more: for
+/// a replica that could not say so in time itself, that is no news of the others yet. Call it in a transaction: replicas take
+/// turns.
 ///
 /// # Errors
 /// The database's.
 pub async fn register(
     tx: &mut PgConnection,
     replica: Uuid,
+    says: Replica,
     fingerprint: Fingerprint,
     deduplication: Deduplication,
     now: DateTime<Utc>,
 ) -> Result<Registered, Error> {
     sqlx::query!("lock table configurations in share row exclusive mode").execute(&mut *tx).await?;
-    let registered = match renew(tx, fingerprint, now).await? {
+    let was_in_time = match says {
+        Replica::Starts => true,
+        Replica::GoesOn => is_registered(tx, replica, now).await?,
+    };
+    let registered = match renew(tx, fingerprint, was_in_time, now).await? {
         Some(renewed) => renewed,
         None => insert(tx, fingerprint, deduplication, now).await?,
     };
@@ -54,10 +69,22 @@ pub async fn register(
     Ok(registered)
 }
 
+async fn is_registered(tx: &mut PgConnection, replica: Uuid, now: DateTime<Utc>) -> Result<bool, Error> {
+    let is_registered = sqlx::query_scalar!(
+        r#"select exists (select from replicas where id = $1 and runs_until > $2) as "is_registered!""#,
+        replica,
+        now,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(is_registered)
+}
+
 /// `None`: it has to become the newest.
 async fn renew(
     tx: &mut PgConnection,
     fingerprint: Fingerprint,
+    was_in_time: bool,
     now: DateTime<Utc>,
 ) -> Result<Option<Registered>, Error> {
     let renewed = sqlx::query!(
@@ -65,11 +92,13 @@ async fn renew(
          where generation = (select max(generation) from configurations where fingerprint = $1)
            and (exists (select from configurations as newer
                         where newer.generation > known.generation and newer.runs_until > $2)
-                or not exists (select from configurations as newer where newer.generation > known.generation))
+                or not exists (select from configurations as newer where newer.generation > known.generation)
+                or not $4)
          returning generation, is_held",
         &fingerprint.0[..],
         now,
         now + RUNS,
+        was_in_time,
     )
     .fetch_optional(tx)
     .await?;
@@ -82,9 +111,13 @@ async fn insert(
     deduplication: Deduplication,
     now: DateTime<Utc>,
 ) -> Result<Registered, Error> {
-    let generation = sqlx::query_scalar!(
-        "insert into configurations (fingerprint, started_at, runs_until, deduplication) values ($1, $2, $3, $4)
-         returning generation",
+    let inserted = sqlx::query!(
+        // What waits to be confirmed, and runs, goes on to wait.
+        "insert into configurations (fingerprint, started_at, runs_until, deduplication, is_held)
+         values ($1, $2, $3, $4, coalesce(
+             (select is_held from configurations where fingerprint = $1 and runs_until > $2 order by generation desc limit 1),
+             false))
+         returning generation, is_held",
         &fingerprint.0[..],
         now,
         now + RUNS,
@@ -92,7 +125,7 @@ async fn insert(
     )
     .fetch_one(tx)
     .await?;
-    Ok(Registered { generation, is_new: true, is_held: false })
+    Ok(Registered { generation: inserted.generation, is_new: true, is_held: inserted.is_held })
 }
 
 /// Says that a replica ends. Its configuration runs for as long as others said that they run it, if any did.

@@ -25,6 +25,8 @@ pub struct Known {
     pub settings: Settings,
     /// The last decision; `None` if there was none yet.
     pub decision: Option<Decision>,
+    /// The generation of the newest configuration.
+    pub newest: i64,
 }
 
 /// A setting as it is stored.
@@ -61,7 +63,8 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Known>,
               where (scope, settings.id, series) in (
                   ('event', event.id, ''), ('series', event.calendar_id, coalesce(event.series_id, '')),
                   ('calendar', event.calendar_id, ''), ('all', '00000000-0000-0000-0000-000000000000', ''))
-             ) as "said: Json<Vec<Said>>"
+             ) as "said: Json<Vec<Said>>",
+             coalesce((select max(generation) from configurations), 0) as "newest!"
          from events as event
          left join calendars as calendar on calendar.id = event.calendar_id and calendar.gone_at is null
          left join decisions as decision on decision.event_id = event.id
@@ -130,5 +133,6 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Known>,
         calendar: calendar.map(Calendar::from),
         settings: Settings(said.collect()),
         decision,
+        newest: row.newest,
     }))
 }

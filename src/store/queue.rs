@@ -21,6 +21,8 @@ use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
 /// Within this time of its start a meeting's bot goes before all else. Recall promises bots in time only to those who schedule
 /// them more than ten minutes ahead.
 pub const URGENT: TimeDelta = TimeDelta::minutes(10);
+/// What a key waits for that is left to the newest configuration.
+const NEWEST_CONFIGURATION: &str = "newest configuration";
 /// Keys that one statement of [`wake_due`] finds of a kind. It has the number itself: see [`super::pool`].
 const WAKES_AT_ONCE: u64 = 1000;
 /// The channel on which a commit that made keys due is told.
@@ -140,6 +142,8 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
                  attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
                  due_at = least(queue.due_at, excluded.due_at),
                  is_due = true,
+                 -- What has changed concerns all configurations.
+                 waits_for = nullif(queue.waits_for, $9),
                  cause = excluded.cause,
                  events_only = queue.events_only and excluded.events_only
              returning key
@@ -154,6 +158,7 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
         &causes as &[&str],
         CHANNEL,
         &events_only,
+        NEWEST_CONFIGURATION,
     )
     .fetch_one(&mut *db)
     .await?;
@@ -178,6 +183,8 @@ pub struct Wanted<'a> {
     pub listings: usize,
     /// Keys that wait for one of these are skipped.
     pub blocked: &'a [CallClass],
+    /// Whether the configuration is the newest. An older one leaves it the events that wait for it, or for budget.
+    pub is_newest: bool,
 }
 
 /// Claims keys that are due: first the events that start within [`URGENT`] or have begun, whatever else waits, then all in the
@@ -194,9 +201,10 @@ pub async fn claim(
     now: DateTime<Utc>,
     lease: Duration,
 ) -> Result<Vec<Claimed>, Error> {
-    // What waits for no class is under the empty name.
-    let mut classes = vec![""];
-    classes.extend(CallClass::ALL.iter().filter(|class| !wanted.blocked.contains(class)).map(|class| class.as_str()));
+    // What waits for nothing is under the empty name.
+    let mut listings = vec![""];
+    listings.extend(CallClass::ALL.iter().filter(|class| !wanted.blocked.contains(class)).map(|class| class.as_str()));
+    let events = if wanted.is_newest { [&listings[..], &[NEWEST_CONFIGURATION]].concat() } else { vec![""] };
     let limit = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
         r#"with events as (
@@ -213,7 +221,7 @@ pub async fn claim(
              ) as head
          ), listings as (
              select head.*
-             from unnest($4::text[]) as class
+             from unnest($7::text[]) as class
              cross join lateral (
                  select kind, key, deadline, due_at
                  from reconcile_queue
@@ -247,9 +255,10 @@ pub async fn claim(
         now,
         limit(wanted.keys),
         now + lease,
-        &classes as &[&str],
+        &events as &[&str],
         limit(wanted.listings.min(wanted.keys)),
         now + URGENT,
+        &listings as &[&str],
     )
     .fetch_all(db)
     .await?;
@@ -430,8 +439,25 @@ pub async fn forget_progress(db: impl PgExecutor<'_>, claimed: &Claimed) -> Resu
     owned(updated.rows_affected())
 }
 
-/// Ends a turn that could not go on, through no fault of the key: it costs no attempt. With `waits_for` the key is skipped
-/// by those who know that this class has no budget; it is due otherwise.
+/// What a key may wait for that is due.
+#[derive(Clone, Copy, Debug)]
+pub enum WaitsFor {
+    /// Calls of this class: those who know that they have no budget skip the key.
+    Budget(CallClass),
+    /// A replica with the newest configuration: others skip the key.
+    NewestConfiguration,
+}
+
+impl WaitsFor {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget(class) => class.as_str(),
+            Self::NewestConfiguration => NEWEST_CONFIGURATION,
+        }
+    }
+}
+
+/// Ends a turn that could not go on, through no fault of the key: it costs no attempt.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -439,7 +465,7 @@ pub async fn put_off(
     db: impl PgExecutor<'_>,
     claimed: &Claimed,
     due_at: DateTime<Utc>,
-    waits_for: Option<CallClass>,
+    waits_for: Option<WaitsFor>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
@@ -449,7 +475,7 @@ pub async fn put_off(
         claimed.key.kind(),
         claimed.key.id(),
         claimed.token,
-        waits_for.map(CallClass::as_str),
+        waits_for.map(WaitsFor::as_str),
         due_at,
         now,
     )

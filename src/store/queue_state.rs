@@ -20,7 +20,7 @@ pub struct Waiting {
     pub due_at: Option<DateTime<Utc>>,
     /// Failed turns in a row.
     pub attempt: i32,
-    /// The class of calls whose budget it waits for.
+    /// The class of calls whose budget it waits for, or `newest configuration` for a replica that has it.
     pub waits_for: Option<String>,
     /// Why the last turn failed.
     pub last_error: Option<String>,
@@ -89,7 +89,7 @@ pub async fn depths(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<Vec<D
              select kind, requested_at, case
                  when not isfinite(due_at) then 'parked'
                  when leased_until > $1 then 'leased'
-                 when waits_for is not null then 'budget'
+                 when waits_for <> 'newest configuration' then 'budget'
                  when due_at <= $1 then 'due'
                  else 'later' end as state
              from reconcile_queue

@@ -5,14 +5,19 @@ use rollcall::{
     sim::{Endpoint, Fault, NewEvent},
     store::queue,
 };
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::life::until;
 use crate::queue::{any, wake_and_claim};
-use crate::world::{LINK, World};
+use crate::world::{LINK, Replica, World};
 
 const OLD: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"Old"}"#);
 const NEW: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"New"}"#);
+
+/// Has each event looked at.
+const REQUEST_EVENTS: &str = "insert into reconcile_queue (kind, key, requested_at, due_at, deadline)
+                              select 'event', id, '2026-01-20', '2026-01-20', '2026-01-20' from events";
 
 #[tokio::test]
 async fn a_changed_bot_config_reaches_the_bots_that_are_scheduled() {
@@ -86,8 +91,9 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
         (OLD, NEW),
         (("RECORD_WHEN", "all"), ("RECORD_WHEN", "none")),
         (("RECORD_WHEN", "none"), ("RECORD_WHEN", "all")),
+        (("DEDUPLICATION", "meeting"), ("DEDUPLICATION", "company")),
     ] {
-        let mut world = World::with(&[older]).await;
+        let mut world = World::with(&[older, ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
         let calendar = world.calendar("ada@acme.test").await;
         let event = world.meeting(calendar);
         world.settle().await;
@@ -101,18 +107,25 @@ async fn during_a_rollout_the_newer_configuration_wins_and_the_older_works_on() 
         // Whatever makes the older replica look at the event, it leaves the newer's decision alone.
         world.sim.clear_calls();
         world.request_full_sync(calendar).await;
-        world.execute("insert into reconcile_queue (kind, key, requested_at, due_at, deadline) select 'event', id, '2026-01-20', '2026-01-20', '2026-01-20' from events").await;
+        world.execute(REQUEST_EVENTS).await;
         world.settle().await;
         assert_eq!(world.count_bot_calls(), 0, "{older:?} {newer:?}");
         assert_eq!(world.sim.live_bots(), decided);
         assert_eq!(world.query(decisions).await, recorded, "nor is it recorded as the older's decision");
 
+        // Nor is what has changed a reason to decide in its place.
+        world.sim.edit_event(event, |event| event.title = "Launch".to_owned());
+        world.settle().await;
+        assert_eq!(world.count_bot_calls(), 0, "{older:?} {newer:?}");
+        assert_eq!(world.sim.live_bots(), decided);
+
         // A move is no question of configuration: whoever sees it first acts, and the newer has the last word.
         world.sim.move_event(event, world.in_minutes(120));
         world.settle().await;
-        world.request_sweep().await;
+        if newer == NEW {
+            assert!(world.bot(event).key.starts_with("2026-01-20T11:00:00Z-"), "by the older");
+        }
         new_replica.take_turns().await;
-        world.settle().await;
         let bots = world.sim.live_bots();
         match newer.1 {
             "none" => assert_eq!(bots, []),
@@ -141,10 +154,103 @@ async fn an_event_that_changes_during_a_rollout_gets_what_the_newer_configuratio
     world.sim.edit_event(event, |event| event.title = "Launch".to_owned());
     world.settle().await; // by the older replica
     assert_eq!(world.bot(event).config["bot_name"], "New: Weekly sync", "the older one has no say in it");
-    world.advance(TimeDelta::seconds(5));
     newer.take_turns().await;
     assert_eq!(world.bot(event).config["bot_name"], "New: Launch", "before any sweep");
     world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn during_a_rollout_no_bot_comes_back_whose_event_fails_the_newer_rule() {
+    let mut world = World::with(&[("RECORD_WHEN", "all")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let odd = world.sim.create_event(
+        calendar,
+        NewEvent::new("A look back at the quarter, and ahead", world.in_minutes(60), 30).at(LINK),
+    );
+    world.settle().await;
+    world.bot(odd);
+    world.vars.insert(
+        "RECORD_WHEN",
+        "100 / (size(event.title) - size('A look back at the quarter, and ahead')) != 7".to_owned(),
+    );
+    let newer = world.another_replica().await;
+    newer.take_turns().await;
+    world.execute(REQUEST_EVENTS).await;
+    newer.take_turns().await;
+    assert!(world.query("select plan || ': ' || reason from decisions").await.starts_with("nothing: the rule cannot"));
+    world.execute(REQUEST_EVENTS).await;
+    world.settle().await; // by the older
+    world.assert_no_bot(odd);
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_newer_configuration_looks_at_what_the_older_has_looked_at() {
+    for (older, newer) in [(OLD, NEW), (("RECORD_WHEN", "none"), ("RECORD_WHEN", "all"))] {
+        let mut world = World::with(&[older]).await;
+        let calendar = world.calendar("ada@acme.test").await;
+        let known = world.meeting(calendar);
+        world.settle().await;
+        world.vars.insert(newer.0, newer.1.to_owned());
+        let new_replica = world.another_replica().await;
+        let new = world.sim.create_event(calendar, NewEvent::new("New", world.in_minutes(120), 30).at(LINK));
+        world.settle().await; // by the older, which takes what the newer has requested
+        new_replica.take_turns().await;
+        for event in [known, new] {
+            assert_eq!(world.bot(event).config["bot_name"], if newer == NEW { json!("New") } else { Value::Null });
+        }
+        world.replica = new_replica;
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_the_newer_configuration_is_looked_at_by_the_older_when_it_changes() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await; // whose turns come to nothing, say for want of a valid key
+    world.settle().await;
+    assert_eq!(world.query("select waits_for from reconcile_queue where kind = 'event'").await, "newest configuration");
+    world.sim.move_event(event, world.in_minutes(120));
+    world.settle().await;
+    assert!(world.bot(event).key.starts_with("2026-01-20T11:00:00Z-"));
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_was_cut_off_itself_does_not_take_the_newer_configuration_for_stopped() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await;
+    newer.take_turns().await;
+    let renew = async |replica: &Replica| replica.worker.reconciler().renew_configuration().await.unwrap();
+
+    // The database was away, for all of them.
+    world.advance(TimeDelta::minutes(2));
+    world.sim.clear_calls();
+    renew(&world.replica).await;
+    renew(&newer).await;
+    world.advance(TimeDelta::seconds(25));
+    renew(&world.replica).await;
+    world.settle().await;
+    assert_eq!(world.count_bot_calls(), 0);
+
+    // It comes back alone.
+    world.advance(TimeDelta::minutes(2));
+    renew(&world.replica).await;
+    world.advance(TimeDelta::seconds(25));
+    renew(&world.replica).await;
+    world.settle().await;
+    assert_eq!(world.bot(event).config["bot_name"], "Old");
     world.finish().await;
 }
 
@@ -165,7 +271,6 @@ async fn an_event_that_comes_back_during_a_rollout_is_decided_on_by_the_newer_co
     world.advance(TimeDelta::seconds(1));
     world.request_full_sync(calendar).await;
     world.take_turns().await; // the older replica's
-    world.request_sweep().await;
     newer.take_turns().await;
     assert_eq!(world.bot(event).config["bot_name"], "New");
     world.finish_as_it_is().await;

@@ -286,6 +286,58 @@ async fn a_policy_that_removes_too_many_bots_waits_until_it_is_confirmed() {
     }
 }
 
+#[tokio::test]
+async fn a_policy_that_waits_to_be_confirmed_moves_bots_with_their_meetings() {
+    let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0")]).await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.restart(&[("RECORD_WHEN", "none")]).await;
+    world.settle().await;
+    world.sim.move_event(event, world.in_minutes(120));
+    world.settle().await;
+    assert!(world.bot(event).key.starts_with("2026-01-20T11:00:00Z-"));
+    let decided = "select plan || ': ' || reason from decisions";
+    let held_back = world.query(decided).await;
+    assert!(held_back.starts_with("keep: the rule does not want it any more"), "{held_back}");
+
+    ask(&world, Method::POST, "policy/confirm", Value::Null).await;
+    world.replica.worker.reconciler().renew_configuration().await.unwrap();
+    world.settle().await;
+    world.assert_no_bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_waits_to_be_confirmed_waits_on_when_it_becomes_the_newest_again() {
+    for is_replaced in [false, true] {
+        let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0")]).await;
+        world.expect_errors();
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.restart(&[("RECORD_WHEN", "none")]).await;
+        world.settle().await;
+        let held_back = world.vars.clone();
+        world.vars.insert("BOT_CONFIG", r#"{"bot_name":"Another"}"#.to_owned());
+        let another = world.another_replica().await;
+        another.worker.reconciler().leave_configuration().await.unwrap();
+        world.vars = held_back;
+        if is_replaced {
+            world.replica = world.another_replica().await;
+        } else {
+            world.replica.worker.reconciler().renew_configuration().await.unwrap();
+        }
+        world.settle().await;
+        world.request_sweep().await;
+        world.settle().await;
+        world.bot(event);
+        assert_eq!(world.query("select max(generation) from configurations where is_held").await, "4");
+        world.finish_as_it_is().await;
+    }
+}
+
 /// What a policy with these variables would change.
 async fn preview_with(world: &World, vars: &[(&'static str, &str)]) -> (Summary, Vec<Effect>) {
     let mut all = world.vars.clone();

@@ -7,7 +7,7 @@ use rollcall::{
     domain::{budget::CallClass, calendar::CalendarId, event::EventId},
     store::{
         Error,
-        queue::{self, Claimed, Key, Request, Wanted},
+        queue::{self, Claimed, Key, Request, WaitsFor, Wanted},
         queue_state, requests,
     },
 };
@@ -54,7 +54,7 @@ impl Queue {
 
 /// Up to so many keys of any kind.
 pub fn any(keys: usize) -> Wanted<'static> {
-    Wanted { keys, listings: keys, blocked: &[] }
+    Wanted { keys, listings: keys, blocked: &[], is_newest: true }
 }
 
 /// As a worker does, which wakes what has come due once a second.
@@ -380,23 +380,33 @@ async fn a_turn_that_lost_its_lease_ends_nothing() {
 #[tokio::test]
 async fn keys_are_counted_by_what_they_wait_for() {
     let queue = Queue::new().await;
+    queue.request(Key::Event(EventId(Uuid::new_v4())), None).await;
+    let left = queue.claim().await.unwrap();
+    queue::put_off(&queue.0.db, &left, queue.0.now(), Some(WaitsFor::NewestConfiguration), queue.0.now())
+        .await
+        .unwrap();
     let keys: Vec<Claimed> = {
         for _ in 0..4 {
             queue.request(calendar(), None).await;
         }
-        wake_and_claim(&queue.0.db, any(4), queue.0.now()).await
+        let older = Wanted { is_newest: false, ..any(4) };
+        wake_and_claim(&queue.0.db, older, queue.0.now()).await
     };
     queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
-    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List), queue.0.now()).await.unwrap();
+    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(WaitsFor::Budget(CallClass::List)), queue.0.now())
+        .await
+        .unwrap();
     queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
     queue.request(calendar(), None).await;
     queue.0.advance(TimeDelta::seconds(7));
     let mut depths = queue_state::depths(&queue.0.db, queue.0.now()).await.unwrap();
+    let of_events = depths.iter().find(|depth| depth.kind == "event");
+    assert_eq!(of_events.map(|depth| depth.state.as_str()), Some("due"), "by those who may take it");
     depths.retain(|depth| depth.kind == "calendar");
     depths.sort_by(|a, b| a.state.cmp(&b.state));
     let states: Vec<_> = depths.iter().map(|depth| (depth.state.as_str(), depth.keys, depth.oldest_secs)).collect();
     assert_eq!(states, ["budget", "due", "later", "leased", "parked"].map(|state| (state, 1, 7.0)));
-    queue.0.execute("delete from reconcile_queue where kind = 'calendar'").await;
+    queue.0.execute("delete from reconcile_queue where kind <> 'sweep'").await;
     queue.0.finish().await;
 }
 
@@ -436,11 +446,37 @@ async fn a_key_that_another_is_about_to_claim_is_passed_over() {
 }
 
 #[tokio::test]
+async fn events_that_wait_for_budget_or_for_the_newest_configuration_are_not_claimed_by_an_older_one() {
+    let queue = Queue::new().await;
+    let event = Key::Event(EventId(Uuid::new_v4()));
+    let waits = [
+        (event, Some(WaitsFor::NewestConfiguration)),
+        (event, Some(WaitsFor::Budget(CallClass::ScheduleBot))),
+        (event, None),
+        (calendar(), Some(WaitsFor::Budget(CallClass::List))),
+    ];
+    for (key, waits_for) in waits {
+        queue.request(key, None).await;
+        let claimed = queue.claim().await.unwrap();
+        queue::put_off(&queue.0.db, &claimed, queue.0.now(), waits_for, queue.0.now()).await.unwrap();
+        let older = Wanted { is_newest: false, ..any(1) };
+        let claimed = wake_and_claim(&queue.0.db, older, queue.0.now()).await;
+        let is_left = matches!(key, Key::Event(_)) && waits_for.is_some();
+        assert_eq!(claimed.is_empty(), is_left, "{key:?} {waits_for:?}");
+        let claimed = if is_left { queue.claim().await.unwrap() } else { claimed.into_iter().next().unwrap() };
+        queue.settle(&claimed).await.unwrap();
+    }
+    queue.0.finish().await;
+}
+
+#[tokio::test]
 async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
     let queue = Queue::new().await;
     queue.request(calendar(), None).await;
     let claimed = queue.claim().await.unwrap();
-    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read), queue.0.now()).await.unwrap();
+    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(WaitsFor::Budget(CallClass::Read)), queue.0.now())
+        .await
+        .unwrap();
     let claim_without = async |class| {
         let wanted = Wanted { blocked: &[class], ..any(1) };
         wake_and_claim(&queue.0.db, wanted, queue.0.now()).await.pop()
@@ -507,7 +543,7 @@ async fn calendars_get_no_more_than_their_share_of_a_claim() {
     }
     queue.request(Key::Event(EventId(Uuid::new_v4())), None).await;
     let claim = async |keys, listings| {
-        let wanted = Wanted { keys, listings, blocked: &[] };
+        let wanted = Wanted { keys, listings, blocked: &[], is_newest: true };
         let claimed = wake_and_claim(&queue.0.db, wanted, queue.0.now()).await;
         let listings = claimed.iter().filter(|claimed| matches!(claimed.key, Key::Calendar(_))).count();
         for claimed in &claimed {
@@ -558,7 +594,7 @@ async fn keys_of_several_classes_are_claimed_in_one_order() {
         claimed.push(queue.claim().await.unwrap());
     }
     for (claimed, class) in claimed.iter().zip(classes) {
-        queue::put_off(&queue.0.db, claimed, queue.0.now(), class, queue.0.now()).await.unwrap();
+        queue::put_off(&queue.0.db, claimed, queue.0.now(), class.map(WaitsFor::Budget), queue.0.now()).await.unwrap();
     }
     let deadlines = async |keys, blocked: &[CallClass]| {
         let wanted = Wanted { blocked, ..any(keys) };

@@ -61,7 +61,6 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         covered_key: None,
         is_unscheduled: false,
         is_left_to_newer: false,
-        is_version_left_to_newer: false,
         is_held_back: false,
         policy: &policy,
         wish: Some(&wish),
