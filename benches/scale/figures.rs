@@ -126,7 +126,7 @@ async fn claim(service: &Service) -> Result<f64, Failure> {
     queue::request(&mut *db.acquire().await?, &requests, now).await?;
     let mut latencies = vec![];
     for _ in 0..CLAIMS {
-        let wanted = Wanted { keys: 1, listings: 1, blocked: &[CallClass::DeleteBot] };
+        let wanted = Wanted { keys: 1, listings: 1, blocked: &[CallClass::DeleteBot], is_newest: true };
         let began = Instant::now();
         queue::wake_due(db, now).await?;
         let claimed = queue::claim(db, wanted, now, Duration::from_secs(90)).await?;

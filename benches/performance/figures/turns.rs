@@ -115,7 +115,7 @@ async fn claim_and_settle(database: &Database, events: &[Uuid]) -> anyhow::Resul
 async fn drain(db: PgPool) -> Result<(), store::Error> {
     let clock = Clock::system();
     loop {
-        let wanted = Wanted { keys: CONCURRENCY, listings: 0, blocked: &[] };
+        let wanted = Wanted { keys: CONCURRENCY, listings: 0, blocked: &[], is_newest: true };
         let claimed = queue::claim(&db, wanted, clock.now(), LEASE).await?;
         if claimed.is_empty() {
             return Ok(());
