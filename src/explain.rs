@@ -13,7 +13,7 @@ use crate::{
         self, calendars, decisions,
         decisions::Past,
         events,
-        queue::Key,
+        queue::{Key, NEWEST_CONFIGURATION},
         queue_state::{self, Waiting},
         settings,
     },
@@ -115,6 +115,9 @@ impl fmt::Display for Explanation {
             match (waiting.due_at, &waiting.last_error) {
                 (None, Some(error)) => writeln!(f, "Parked until it changes: {error}.")?,
                 (_, Some(error)) => writeln!(f, "It is tried again: {error}.")?,
+                (_, None) if waiting.waits_for.as_deref() == Some(NEWEST_CONFIGURATION) => {
+                    writeln!(f, "It waits for a replica with the newest configuration.")?;
+                }
                 (_, None) => writeln!(f, "It is about to be looked at.")?,
             }
         }

@@ -28,7 +28,7 @@ use crate::{
     reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
     store::{
         self,
-        queue::{self, Claimed, Key, WaitsFor, Wanted},
+        queue::{self, Claimed, Key, Wanted},
     },
     telemetry::{self, chain},
 };
@@ -45,6 +45,8 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long the key of a meeting that is about to begin rests after a failed turn, at most.
 const URGENT_PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// How long an event rests, at least, for which a replica with an older configuration had no budget.
+const OLDER_PAUSE: TimeDelta = TimeDelta::seconds(10);
 /// How often to say that this configuration runs: a few times before it no longer counts as running.
 const RENEW_INTERVAL: Duration = Duration::from_secs(25);
 /// How long it may take to say that it ends.
@@ -224,9 +226,7 @@ impl Worker {
             }
             Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None, now).await,
             Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
-            Ok(Outcome::LeftToNewest) => {
-                queue::put_off(db, claimed, now, Some(WaitsFor::NewestConfiguration), now).await
-            }
+            Ok(Outcome::LeftToNewest) => queue::leave_to_newest(db, claimed, None, now).await,
             Err(error) => self.end_failed_turn(claimed, &error, now).await,
         }
     }
@@ -244,6 +244,7 @@ impl Worker {
         let db = &self.reconciler.db;
         let text = chain(error);
         let attempt = claimed.attempt + 1;
+        let is_newest = self.reconciler.configuration.is_newest();
         match error_policy(error, claimed.attempt, now, fastrand::f64()) {
             Verdict::Retry(at) => {
                 let at = at.min(latest_retry(claimed, now));
@@ -259,7 +260,13 @@ impl Worker {
             Verdict::AwaitBudget(class, until) => {
                 self.block(class, until);
                 tracing::debug!(%class, %until, "waiting for budget");
-                queue::put_off(db, claimed, now, Some(WaitsFor::Budget(class)), now).await
+                match claimed.key {
+                    // Those with the newest configuration alone would claim it.
+                    Key::Event(_) if !is_newest => {
+                        queue::put_off(db, claimed, until.max(now + OLDER_PAUSE), None, now).await
+                    }
+                    _ => queue::put_off(db, claimed, now, Some(class), now).await,
+                }
             }
             Verdict::PutOff(at) => {
                 tracing::debug!(error = text, "turn put off");
@@ -271,6 +278,10 @@ impl Worker {
                 queue::forget_progress(db, claimed).await?;
                 let at = now + TimeDelta::from_std(self.reconciler.sweep_interval).unwrap_or(TimeDelta::MAX);
                 queue::retry(db, claimed, at, &text, now).await
+            }
+            Verdict::Park if matches!(claimed.key, Key::Event(_)) && !is_newest => {
+                tracing::warn!(error = text, "turn failed for good; left to the newest configuration");
+                queue::leave_to_newest(db, claimed, Some(&text), now).await
             }
             Verdict::Park => {
                 tracing::error!(error = text, attempt, "turn failed for good; parked until it is requested again");

@@ -143,11 +143,9 @@ pub fn plan_bot(situation: &Situation) -> Plan {
     match refusal(wish) {
         None => plan_wanted(situation, calendar, wish, meeting_url),
         Some(reason) => match plan_unwanted(situation, reason) {
-            // Until somebody confirms that it is to go, it goes where its meeting goes.
+            // Until somebody confirms that it is to go, it goes where its meeting goes, and nowhere where there is one already.
             Plan::Keep(Kept::HeldBack) => match plan_wanted(situation, calendar, wish, meeting_url) {
-                Plan::Schedule { key, reason: reason @ (Needed::Moved | Needed::Rekeyed) } => {
-                    Plan::Schedule { key, reason }
-                }
+                plan @ (Plan::Schedule { reason: Needed::Moved | Needed::Rekeyed, .. } | Plan::Unschedule(_)) => plan,
                 _ => Plan::Keep(Kept::HeldBack),
             },
             plan => plan,

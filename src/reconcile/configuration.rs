@@ -45,9 +45,10 @@ impl Standing {
         self.generation() >= self.newest.load(Ordering::Relaxed)
     }
 
-    /// There is this generation.
-    pub(super) fn heed(&self, generation: i64) {
-        self.newest.fetch_max(generation, Ordering::Relaxed);
+    /// This is the newest generation. Returns whether that is news: there was no newer one than ours.
+    pub(super) fn heed(&self, generation: i64) -> bool {
+        let before = self.newest.swap(generation, Ordering::Relaxed);
+        before <= self.generation() && !self.is_newest()
     }
 
     /// It removes no bots until it is confirmed.
@@ -79,7 +80,7 @@ pub async fn register(
         is_held_back: Arc::default(),
     };
     let mut registered = configure(tx, standing.replica, policy, Replica::Starts, now).await?;
-    if registered.is_new && would_be_held_back {
+    if would_be_held_back {
         configurations::hold_back(&mut *tx, registered.generation).await?;
         registered.is_held = true;
     }
@@ -132,10 +133,16 @@ impl Reconciler {
         let was_held_back = self.configuration.is_held_back();
         self.configuration.set(registered);
         let is_confirmed = was_held_back && !registered.is_held;
-        if registered.is_new || is_confirmed {
-            let requested = request_undecided(&self.db, registered.generation, self.clock.now()).await?;
-            tracing::info!(requested, is_confirmed, "the configuration looks at what it has yet to decide on");
-        }
+        let requested = if is_confirmed {
+            // Each replica asks: another one may have held bots back for as long as it had not heard.
+            let mut db = self.db.acquire().await?;
+            requests::request_undecided(&mut db, registered.generation, now).await?
+        } else if registered.is_new {
+            request_undecided(&self.db, registered.generation, now).await?
+        } else {
+            return Ok(());
+        };
+        tracing::info!(requested, is_confirmed, "the configuration looks at what it has yet to decide on");
         Ok(())
     }
 

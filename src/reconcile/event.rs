@@ -27,7 +27,7 @@ use crate::{
         self, calendars, decisions,
         decisions::{Decision, NewDecision},
         events, known,
-        queue::Claimed,
+        queue::{self, Claimed},
         requests, settings,
     },
     telemetry,
@@ -77,7 +77,9 @@ impl Reconciler {
         let settled = Outcome::Settled { generation: claimed.generation };
         let Some(known) = known::load(&self.db, id).await? else { return Ok(settled) };
         let known::Known { event, calendar, settings, decision, newest } = known;
-        self.configuration.heed(newest);
+        if self.configuration.heed(newest) {
+            queue::release_events(&self.db).await?;
+        }
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
         let mut known =
@@ -141,11 +143,12 @@ impl Reconciler {
     }
 
     fn plan(&self, known: &Known, wish: Option<&Wish>, now: DateTime<Utc>) -> Plan {
-        // "Nothing" for another reason was decided by facts, such as a lost connection, and leaves nothing to the newer one: when
-        // they change, nobody would ask it again.
+        // No bot for another reason was decided by facts, such as a lost connection, and leaves nothing to the newer one: when
+        // they change, a bot does not wait for it.
         let newer = known.decision.as_ref().filter(|decision| {
             let is_by_rule = [NoBot::RuleSaysNo, NoBot::RuleFails].map(|reason| Plan::Nothing(reason).reason());
-            let is_of_configuration = decision.plan != "nothing" || is_by_rule.contains(&decision.reason.as_str());
+            let is_of_configuration =
+                matches!(decision.plan.as_str(), "schedule" | "keep") || is_by_rule.contains(&decision.reason.as_str());
             is_of_configuration && decision.configuration > self.configuration.generation()
         });
         plan_bot(&Situation {

@@ -1,4 +1,5 @@
-//! The reconcile queue: request, claim, settle, retry, park — and put off, for a key that waits for budget.
+//! The reconcile queue: request, claim, settle, retry, park — and put off, for a key that waits for budget, or leave it to the
+//! newest configuration.
 //!
 //! Rows are keys, not jobs: "look at calendar C, back to T". What must hold:
 //!
@@ -22,7 +23,7 @@ use crate::domain::{budget::CallClass, calendar::CalendarId, event::EventId};
 /// them more than ten minutes ahead.
 pub const URGENT: TimeDelta = TimeDelta::minutes(10);
 /// What a key waits for that is left to the newest configuration.
-const NEWEST_CONFIGURATION: &str = "newest configuration";
+pub const NEWEST_CONFIGURATION: &str = "newest configuration";
 /// Keys that one statement of [`wake_due`] finds of a kind. It has the number itself: see [`super::pool`].
 const WAKES_AT_ONCE: u64 = 1000;
 /// The channel on which a commit that made keys due is told.
@@ -439,25 +440,8 @@ pub async fn forget_progress(db: impl PgExecutor<'_>, claimed: &Claimed) -> Resu
     owned(updated.rows_affected())
 }
 
-/// What a key may wait for that is due.
-#[derive(Clone, Copy, Debug)]
-pub enum WaitsFor {
-    /// Calls of this class: those who know that they have no budget skip the key.
-    Budget(CallClass),
-    /// A replica with the newest configuration: others skip the key.
-    NewestConfiguration,
-}
-
-impl WaitsFor {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Budget(class) => class.as_str(),
-            Self::NewestConfiguration => NEWEST_CONFIGURATION,
-        }
-    }
-}
-
-/// Ends a turn that could not go on, through no fault of the key: it costs no attempt.
+/// Ends a turn that could not go on, through no fault of the key: it costs no attempt. With `waits_for` the key is skipped
+/// by those who know that this class has no budget; it is due otherwise.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -465,7 +449,7 @@ pub async fn put_off(
     db: impl PgExecutor<'_>,
     claimed: &Claimed,
     due_at: DateTime<Utc>,
-    waits_for: Option<WaitsFor>,
+    waits_for: Option<CallClass>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
@@ -475,13 +459,70 @@ pub async fn put_off(
         claimed.key.kind(),
         claimed.key.id(),
         claimed.token,
-        waits_for.map(WaitsFor::as_str),
+        waits_for.map(CallClass::as_str),
         due_at,
         now,
     )
     .execute(db)
     .await?;
     owned(updated.rows_affected())
+}
+
+/// Ends a turn of an event that a replica with the newest configuration has to look at as well: others skip the key, until it is
+/// requested again. With `last_error` if the turn failed.
+///
+/// # Errors
+/// `LeaseLost`, or the database's.
+pub async fn leave_to_newest(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    last_error: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let updated = sqlx::query!(
+        "update reconcile_queue set
+             leased_until = null, lease_token = null, attempt = 0, rests_until = null, last_error = $4,
+             waits_for = case when generation = $5 then $6 end, due_at = $7, is_due = true
+         where kind = $1 and key = $2 and lease_token = $3",
+        claimed.key.kind(),
+        claimed.key.id(),
+        claimed.token,
+        last_error,
+        claimed.generation,
+        NEWEST_CONFIGURATION,
+        now,
+    )
+    .execute(db)
+    .await?;
+    owned(updated.rows_affected())
+}
+
+/// Has all replicas look at the events that wait for budget. Those with the newest configuration alone would otherwise: call it
+/// when there is a newer one. Goes on step by step, so not in a transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn release_events(db: &PgPool) -> Result<(), Error> {
+    let mut db = db.acquire().await?;
+    let mut after = Uuid::nil();
+    loop {
+        let step = sqlx::query_scalar!(
+            r#"with step as materialized (
+                 select key, waits_for from reconcile_queue where kind = 'event' and key > $1 order by key limit 1000 for update
+             ), released as (
+                 update reconcile_queue as queue set waits_for = null
+                 from step
+                 where queue.kind = 'event' and queue.key = step.key and step.waits_for <> $2
+             )
+             select key as "key!" from step order by key desc limit 1"#,
+            after,
+            NEWEST_CONFIGURATION,
+        )
+        .fetch_optional(&mut *db)
+        .await?;
+        let Some(last) = step else { return Ok(()) };
+        after = last;
+    }
 }
 
 /// Ends a turn that will not succeed by being repeated: the key stays, visible, until the next request wakes it. If it was

@@ -7,7 +7,10 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::{Error, queue::notify};
+use super::{
+    Error,
+    queue::{NEWEST_CONFIGURATION, notify},
+};
 use crate::domain::{
     calendar::CalendarId,
     event::{Event, EventId},
@@ -225,12 +228,14 @@ async fn request_concerned(
              attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
              due_at = least(queue.due_at, excluded.due_at),
              is_due = true,
+             waits_for = nullif(queue.waits_for, $6),
              cause = excluded.cause",
         now,
         cause,
         subject.scope().as_str(),
         subject.id(),
         subject.series(),
+        NEWEST_CONFIGURATION,
     )
     .execute(&mut *db)
     .await?;

@@ -224,6 +224,45 @@ async fn what_waits_for_the_newer_configuration_is_looked_at_by_the_older_when_i
 }
 
 #[tokio::test]
+async fn what_the_older_configuration_cannot_do_is_left_to_the_newer() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await;
+    let event = world.meeting(calendar);
+    let refused = Fault::Body { status: 400, body: r#"{"bot_config":["Not valid."]}"#.to_owned() };
+    world.sim.fail_next(Endpoint::ScheduleBot, refused, 1);
+    world.settle().await; // by the older
+    world.assert_no_bot(event);
+    newer.take_turns().await;
+    assert_eq!(world.bot(event).config["bot_name"], "New");
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn events_that_wait_for_budget_are_looked_at_by_the_older_configuration_too() {
+    let mut world = World::with(&[OLD, ("RECALL_LIMITS", "bot=1")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = [0, 1, 2].map(|_| world.meeting(calendar));
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 1);
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await; // whose turns come to nothing
+    for _ in 0..8 {
+        world.advance(TimeDelta::seconds(20));
+        world.replica.worker.reconciler().renew_configuration().await.unwrap();
+        newer.worker.reconciler().renew_configuration().await.unwrap();
+        world.take_turns().await;
+    }
+    for event in events {
+        world.bot(event);
+    }
+    world.replica = newer;
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
 async fn a_replica_that_was_cut_off_itself_does_not_take_the_newer_configuration_for_stopped() {
     let mut world = World::with(&[OLD]).await;
     let calendar = world.calendar("ada@acme.test").await;

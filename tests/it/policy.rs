@@ -287,6 +287,64 @@ async fn a_policy_that_removes_too_many_bots_waits_until_it_is_confirmed() {
 }
 
 #[tokio::test]
+async fn a_person_is_heard_during_a_rollout_whose_newer_configuration_takes_no_turns() {
+    let mut world = World::with(&[ADMIN]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert("BOT_CONFIG", r#"{"bot_name":"New"}"#.to_owned());
+    let newer = world.another_replica().await;
+    world.settle().await; // by the older, which leaves the event to the newer
+    say(&world, &format!("events/{event}/override"), "skip").await;
+    world.assert_no_bot(event);
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_was_confirmed_once_waits_again_when_it_would_remove_too_many() {
+    let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0"), ("RECORD_WHEN", "none")]).await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    world.settle().await;
+    world.restart(&[("RECORD_WHEN", "all")]).await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(2));
+    let all = &world.replica.worker.clone();
+    all.reconciler().renew_configuration().await.unwrap();
+    world.vars.insert("RECORD_WHEN", "none".to_owned());
+    let none = world.another_replica().await;
+    all.reconciler().leave_configuration().await.unwrap();
+    none.worker.reconciler().renew_configuration().await.unwrap();
+    world.replica = none;
+    world.settle().await;
+    world.bot(event);
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn each_replica_that_hears_of_a_confirmation_removes_what_it_held_back() {
+    let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0")]).await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.restart(&[("RECORD_WHEN", "none")]).await;
+    let late = world.another_replica().await;
+    world.settle().await;
+    world.advance(TimeDelta::minutes(10));
+    ask(&world, Method::POST, "policy/confirm", Value::Null).await;
+    world.replica.worker.reconciler().renew_configuration().await.unwrap();
+    late.take_turns().await; // which has not heard
+    world.bot(event);
+    late.worker.reconciler().renew_configuration().await.unwrap();
+    world.settle().await;
+    world.assert_no_bot(event);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_policy_that_waits_to_be_confirmed_moves_bots_with_their_meetings() {
     let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0")]).await;
     world.expect_errors();

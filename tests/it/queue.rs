@@ -7,7 +7,7 @@ use rollcall::{
     domain::{budget::CallClass, calendar::CalendarId, event::EventId},
     store::{
         Error,
-        queue::{self, Claimed, Key, Request, WaitsFor, Wanted},
+        queue::{self, Claimed, Key, Request, Wanted},
         queue_state, requests,
     },
 };
@@ -382,9 +382,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
     let queue = Queue::new().await;
     queue.request(Key::Event(EventId(Uuid::new_v4())), None).await;
     let left = queue.claim().await.unwrap();
-    queue::put_off(&queue.0.db, &left, queue.0.now(), Some(WaitsFor::NewestConfiguration), queue.0.now())
-        .await
-        .unwrap();
+    queue::leave_to_newest(&queue.0.db, &left, None, queue.0.now()).await.unwrap();
     let keys: Vec<Claimed> = {
         for _ in 0..4 {
             queue.request(calendar(), None).await;
@@ -393,9 +391,7 @@ async fn keys_are_counted_by_what_they_wait_for() {
         wake_and_claim(&queue.0.db, older, queue.0.now()).await
     };
     queue::park(&queue.0.db, &keys[0], "failed", queue.0.now()).await.unwrap();
-    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(WaitsFor::Budget(CallClass::List)), queue.0.now())
-        .await
-        .unwrap();
+    queue::put_off(&queue.0.db, &keys[1], queue.0.now(), Some(CallClass::List), queue.0.now()).await.unwrap();
     queue::retry(&queue.0.db, &keys[2], queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
     queue.request(calendar(), None).await;
     queue.0.advance(TimeDelta::seconds(7));
@@ -449,23 +445,36 @@ async fn a_key_that_another_is_about_to_claim_is_passed_over() {
 async fn events_that_wait_for_budget_or_for_the_newest_configuration_are_not_claimed_by_an_older_one() {
     let queue = Queue::new().await;
     let event = Key::Event(EventId(Uuid::new_v4()));
-    let waits = [
-        (event, Some(WaitsFor::NewestConfiguration)),
-        (event, Some(WaitsFor::Budget(CallClass::ScheduleBot))),
-        (event, None),
-        (calendar(), Some(WaitsFor::Budget(CallClass::List))),
-    ];
-    for (key, waits_for) in waits {
+    let (db, now) = (&queue.0.db, queue.0.now());
+    let claim_older = async || wake_and_claim(db, Wanted { is_newest: false, ..any(1) }, now).await.pop();
+    let claim_requested = async |key| {
         queue.request(key, None).await;
-        let claimed = queue.claim().await.unwrap();
-        queue::put_off(&queue.0.db, &claimed, queue.0.now(), waits_for, queue.0.now()).await.unwrap();
-        let older = Wanted { is_newest: false, ..any(1) };
-        let claimed = wake_and_claim(&queue.0.db, older, queue.0.now()).await;
-        let is_left = matches!(key, Key::Event(_)) && waits_for.is_some();
-        assert_eq!(claimed.is_empty(), is_left, "{key:?} {waits_for:?}");
-        let claimed = if is_left { queue.claim().await.unwrap() } else { claimed.into_iter().next().unwrap() };
-        queue.settle(&claimed).await.unwrap();
-    }
+        claim_older().await.unwrap()
+    };
+
+    let claimed = claim_requested(event).await;
+    queue::leave_to_newest(db, &claimed, None, now).await.unwrap();
+    assert!(claim_older().await.is_none());
+    queue.settle(&queue.claim().await.unwrap()).await.unwrap();
+
+    let claimed = claim_requested(event).await;
+    queue::put_off(db, &claimed, now, Some(CallClass::ScheduleBot), now).await.unwrap();
+    assert!(claim_older().await.is_none());
+    queue::release_events(db).await.unwrap();
+    let claimed = claim_older().await.unwrap();
+
+    // It changed during the turn: the older one has not looked at that.
+    queue.request(event, None).await;
+    queue::leave_to_newest(db, &claimed, None, now).await.unwrap();
+    let claimed = claim_older().await.unwrap();
+    queue::leave_to_newest(db, &claimed, None, now).await.unwrap();
+    queue::release_events(db).await.unwrap();
+    assert!(claim_older().await.is_none());
+    queue.settle(&queue.claim().await.unwrap()).await.unwrap();
+
+    let claimed = claim_requested(calendar()).await;
+    queue::put_off(db, &claimed, now, Some(CallClass::List), now).await.unwrap();
+    queue.settle(&claim_older().await.unwrap()).await.unwrap();
     queue.0.finish().await;
 }
 
@@ -474,9 +483,7 @@ async fn a_key_waits_for_budget_at_no_cost_and_only_until_it_is_claimed() {
     let queue = Queue::new().await;
     queue.request(calendar(), None).await;
     let claimed = queue.claim().await.unwrap();
-    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(WaitsFor::Budget(CallClass::Read)), queue.0.now())
-        .await
-        .unwrap();
+    queue::put_off(&queue.0.db, &claimed, queue.0.now(), Some(CallClass::Read), queue.0.now()).await.unwrap();
     let claim_without = async |class| {
         let wanted = Wanted { blocked: &[class], ..any(1) };
         wake_and_claim(&queue.0.db, wanted, queue.0.now()).await.pop()
@@ -594,7 +601,7 @@ async fn keys_of_several_classes_are_claimed_in_one_order() {
         claimed.push(queue.claim().await.unwrap());
     }
     for (claimed, class) in claimed.iter().zip(classes) {
-        queue::put_off(&queue.0.db, claimed, queue.0.now(), class.map(WaitsFor::Budget), queue.0.now()).await.unwrap();
+        queue::put_off(&queue.0.db, claimed, queue.0.now(), class, queue.0.now()).await.unwrap();
     }
     let deadlines = async |keys, blocked: &[CallClass]| {
         let wanted = Wanted { blocked, ..any(keys) };

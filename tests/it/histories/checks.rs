@@ -110,12 +110,6 @@ impl Watch {
             };
             self.bot_calls += usize::from(matches!(call.endpoint, Endpoint::ScheduleBot | Endpoint::DeleteBot));
             let is_schedule = call.endpoint == Endpoint::ScheduleBot;
-            let says_no = matches!(call.status, 400..500 | 507);
-            if let (true, false, Some(id), Some(key)) =
-                (is_schedule, says_no, call.id, call.body["deduplication_key"].as_str())
-            {
-                self.past.in_doubt.insert((key.to_owned(), id));
-            }
             if is_schedule && !self.turns_go_on && is_dead(before) && is_dead(&self.mirrored) {
                 return Err(Violation::new("a bot was scheduled for nothing", format!("{call:?}")));
             }

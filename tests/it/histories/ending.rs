@@ -1,5 +1,7 @@
 //! How a history ends: nothing goes wrong any more, time passes, and everything comes right.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
     domain::calendar::CalendarId,
@@ -26,6 +28,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
         stage.advance(TimeDelta::minutes(minutes)).await;
         stage.settle(watch).await?;
     }
+    watch.past.in_doubt = calls_in_doubt(stage).await;
     // Where nothing failed but webhooks, the sweep is enough: no meeting waits for a full sync.
     if !watch.needs_full_sync {
         check_mirror(stage, Bots::MayDiffer).await?;
@@ -143,6 +146,11 @@ async fn check_queue(stage: &Stage<'_>) -> Result<(), Violation> {
     let forged = sqlx::query_scalar::<_, i64>("select count(*) from deliveries where id = $1").bind(Forgery::ID);
     let recorded = forged.fetch_one(&stage.site.db).await.unwrap();
     if recorded > 0 { Err(Violation::new("a forged delivery is recorded", recorded.to_string())) } else { Ok(()) }
+}
+
+async fn calls_in_doubt(stage: &Stage<'_>) -> BTreeSet<(String, Uuid)> {
+    let open = sqlx::query_as("select key, unnest(open_calls) from bot_keys");
+    open.fetch_all(&stage.site.db).await.unwrap().into_iter().collect()
 }
 
 /// Whether the mirror has to know the bots as well, which Recall may change without a new version of the event.

@@ -54,7 +54,7 @@ impl Seen {
 pub struct Past {
     /// Events that had a bot at some time, with its start and link.
     pub had_bot: BTreeSet<(Uuid, DateTime<Utc>, String)>,
-    /// Keys of Schedule Bot calls whose answers do not say whether there is a bot now, each with the event.
+    /// Keys of calls that the service was about to make, or made, and does not know what became of, each with the event.
     pub in_doubt: BTreeSet<(String, Uuid)>,
 }
 
