@@ -224,6 +224,25 @@ async fn what_waits_for_the_newer_configuration_is_looked_at_by_the_older_when_i
 }
 
 #[tokio::test]
+async fn what_the_newer_configuration_decided_by_facts_does_not_wait_for_it_when_they_change() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let newer = world.another_replica().await;
+    world.sim.relink_event(event, None);
+    world.sim.deliver_due().await;
+    newer.take_turns().await;
+    world.assert_no_bot(event);
+    world.sim.relink_event(event, Some(LINK));
+    world.settle().await; // by the older
+    world.bot(event);
+    world.replica = newer;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn what_the_older_configuration_cannot_do_is_left_to_the_newer() {
     let mut world = World::with(&[OLD]).await;
     let calendar = world.calendar("ada@acme.test").await;

@@ -368,6 +368,25 @@ async fn a_policy_that_waits_to_be_confirmed_moves_bots_with_their_meetings() {
 }
 
 #[tokio::test]
+async fn a_policy_that_waits_to_be_confirmed_removes_a_bot_beside_the_one_in_the_call() {
+    let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0")]).await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    let start = world.in_minutes(60);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(61));
+    world.sim.move_event(event, world.in_minutes(60));
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 2, "one is in the call");
+    world.restart(&[("RECORD_WHEN", "none")]).await;
+    world.sim.move_event(event, start);
+    world.settle().await;
+    assert_eq!(world.bot(event).join_at, start);
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
 async fn a_policy_that_waits_to_be_confirmed_waits_on_when_it_becomes_the_newest_again() {
     for is_replaced in [false, true] {
         let mut world = World::with(&[ADMIN, ("POLICY_MAX_CHANGES", "0")]).await;
