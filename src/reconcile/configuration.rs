@@ -29,7 +29,7 @@ pub struct Standing {
     /// Tells this process apart.
     replica: Uuid,
     generation: Arc<AtomicI64>,
-    /// The greatest generation that was seen.
+    /// The newest generation, as it was seen last.
     newest: Arc<AtomicI64>,
     is_held_back: Arc<AtomicBool>,
 }
@@ -40,7 +40,7 @@ impl Standing {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// No newer one was seen.
+    /// There was no newer one when it was looked at last.
     pub fn is_newest(&self) -> bool {
         self.generation() >= self.newest.load(Ordering::Relaxed)
     }
