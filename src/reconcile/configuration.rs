@@ -62,7 +62,7 @@ impl Standing {
     }
 }
 
-/// Says that a configuration runs; if it is new, it is held back if it `would_be`. Call it in a transaction, and then
+/// Says that a configuration runs; it is held back if it `would_be`. Call it in a transaction, and then
 /// [`request_undecided`].
 ///
 /// # Errors
