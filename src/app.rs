@@ -40,7 +40,7 @@ use crate::{
     },
     store::{
         self, budget, configurations, decisions,
-        queue::{self, Key, Request},
+        queue::{self, Key, Request, Wake},
     },
     telemetry::{self, chain},
     worker::Worker,
@@ -84,7 +84,8 @@ impl App {
     /// The address cannot be listened on, or the TLS backend cannot be set up.
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let db = store::pool(&config.database_url, config.database_max_connections).context("DATABASE_URL")?;
-        let (inbox, writing) = Inbox::open(db.clone(), config.list_pause);
+        let wake = Wake::default();
+        let (inbox, writing) = Inbox::open(db.clone(), config.list_pause, wake.clone());
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config.webhooks).context("RECALL_WEBHOOK_SECRETS")?),
             inbox,
@@ -106,7 +107,7 @@ impl App {
         let upkeep = tokio::spawn(keep_up(receiver.metrics.clone()));
         let serving = Loop::spawn("receiver", serve(listener, server.clone(), http::router(receiver.clone())));
         let (stop, stopped) = watch::channel(false);
-        let working = Loop::spawn("worker", work(config, db.clone(), api, receiver, clock, stopped));
+        let working = Loop::spawn("worker", work(config, db.clone(), api, receiver, wake, clock, stopped));
         let writing = Loop::spawn("inbox", async { Ok(writing.await?) });
         tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "listening");
         Ok(Self { addr, server, serving, writing, working, upkeep, stop, db })
@@ -230,6 +231,7 @@ async fn work(
     db: PgPool,
     api: Client,
     receiver: Receiver,
+    wake: Wake,
     clock: Clock,
     mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -241,7 +243,7 @@ async fn work(
     let health = receiver.api_health.clone();
     // The rest of the receiver goes: it holds an inbox, and the writer ends with the last.
     drop(receiver);
-    let reconciler = reconciler(config, db, api, health, configuration, clock);
+    let reconciler = Reconciler { wake, ..reconciler(config, db, api, health, configuration, clock) };
     Worker::new(reconciler, concurrency).run(stopped).await;
     Ok(())
 }
@@ -267,6 +269,7 @@ pub fn reconciler(
         list_pause: config.list_pause,
         catch_up_from: may_catch_up.then_some(CATCH_UP_FROM),
         retention: Retention { deliveries: config.retention_deliveries, events: config.retention_events },
+        wake: Wake::default(),
         clock,
     }
 }

@@ -17,7 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use sqlx::postgres::PgListener;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -28,7 +28,7 @@ use crate::{
     reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
     store::{
         self,
-        queue::{self, Claimed, Key, Wanted},
+        queue::{self, Claimed, Key, Wake, Wanted},
     },
     telemetry::{self, chain},
 };
@@ -74,8 +74,8 @@ impl Worker {
 
     /// Takes turns until told to stop, then finishes those in hand.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let wake = Arc::new(Notify::new());
-        let listener = tokio::spawn(listen(self.reconciler.db.clone(), Arc::clone(&wake)));
+        let wake = &self.reconciler.wake;
+        let listener = tokio::spawn(listen(self.reconciler.db.clone(), wake.clone()));
         let renewal = tokio::spawn(keep_registered(Arc::clone(&self.reconciler)));
         let reconciler = Arc::clone(&self.reconciler);
         let forgetting = tokio::spawn(async move { reconciler.keep_forgetting().await });
@@ -87,7 +87,7 @@ impl Worker {
             while let Some(ended) = turns.try_join_next_with_id() {
                 forget(&mut in_hand, ended);
             }
-            let woken = wake.notified();
+            let woken = wake.woken();
             let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
             let free = self.concurrency - turns.len();
             let wakes = next_wake <= Instant::now();
@@ -328,13 +328,13 @@ fn forget(in_hand: &mut HashMap<tokio::task::Id, Arc<Claimed>>, ended: Ended) {
 }
 
 /// Wakes the loop for each commit that made keys due. A lost connection is made again; until then the loop polls.
-async fn listen(db: sqlx::PgPool, wake: Arc<Notify>) {
+async fn listen(db: sqlx::PgPool, wake: Wake) {
     loop {
         let listening = async {
             let mut listener = PgListener::connect_with(&db).await?;
             listener.listen(queue::CHANNEL).await?;
             loop {
-                wake.notify_one();
+                wake.wake();
                 // `None`: the connection was lost, and with it perhaps a notification.
                 listener.try_recv().await?;
             }

@@ -24,7 +24,7 @@ use rollcall::{
     store::{
         self,
         deliveries::Delivery,
-        queue::{self, Key, Request},
+        queue::{self, Key, Request, Wake},
     },
     telemetry,
 };
@@ -56,7 +56,7 @@ async fn serve() -> anyhow::Result<()> {
     let db = store::pool(&config.database_url, config.database_max_connections)?;
     let receiver = Receiver {
         verifier: Arc::new(Verifier::new(&config.webhooks)?),
-        inbox: Inbox::open(db.clone(), config.list_pause).0,
+        inbox: Inbox::open(db.clone(), config.list_pause, Wake::default()).0,
         db,
         is_migrated: Arc::new(AtomicBool::new(true)),
         api_health: ApiHealth::default(),

@@ -13,7 +13,7 @@ use rollcall::{
     recall::Client,
     reconcile::{configuration, health::ApiHealth},
     sim::{self, Sim, SimConfig},
-    store::{self, budget},
+    store::{self, budget, queue::Wake},
     telemetry,
     worker::Worker,
 };
@@ -57,7 +57,7 @@ impl Service {
         tx.commit().await?;
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config.webhooks)?),
-            inbox: Inbox::open(db.clone(), config.list_pause).0,
+            inbox: Inbox::open(db.clone(), config.list_pause, Wake::default()).0,
             db: db.clone(),
             is_migrated: Arc::new(AtomicBool::new(true)),
             api_health: health.clone(),

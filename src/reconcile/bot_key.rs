@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Error, Reconciler};
@@ -15,13 +15,15 @@ use crate::{
     domain::{budget::CallClass, event::EventId},
     recall::{CALL_TIMEOUT, Failure},
     store::{
-        self, bot_keys, decisions, events,
+        self, bot_keys, decisions, pages,
         queue::{self, Key, Request},
     },
 };
 
 /// How long a key is held by a turn that died. A turn that has too little left of it for a call takes the key anew.
 const HOLD: Duration = Duration::from_secs(45);
+/// How long after it was paid for a call may be made. The budget counts it when it was paid for, and the API when it comes.
+const PAID_FOR: TimeDelta = TimeDelta::seconds(1);
 
 /// A deduplication key that a turn holds.
 #[derive(Debug)]
@@ -35,10 +37,13 @@ pub(super) struct HeldKey {
     pub(super) is_covered: bool,
     /// A call for the event was made, by this turn or an earlier one, and nobody knows what became of it.
     is_open: bool,
+    /// When Schedule Bot was paid for, if it was and has not been called since.
+    paid_at: Option<DateTime<Utc>>,
 }
 
 impl Reconciler {
-    /// Takes a key for the turn with the lease token `holder`.
+    /// Takes a key for the turn with the lease token `holder`. Before the start of the meeting it pays for the call as well, which
+    /// follows at once.
     pub(super) async fn hold_key(
         &self,
         key: &str,
@@ -48,11 +53,19 @@ impl Reconciler {
     ) -> Result<HeldKey, Error> {
         let now = self.clock.now();
         let until = now + HOLD;
-        let open = bot_keys::hold(&self.db, key, event, holder, now, until).await?.ok_or(Error::KeyHeld)?;
-        let is_open = open.contains(&event);
-        let mut held = HeldKey { key: key.to_owned(), event, holder, until, is_covered: false, is_open };
+        let pays_for = (!has_begun).then_some(CallClass::ScheduleBot);
+        let taken = bot_keys::hold(&self.db, key, event, holder, pays_for, now, until).await?.ok_or(Error::KeyHeld)?;
+        let mut held = HeldKey {
+            key: key.to_owned(),
+            event,
+            holder,
+            until,
+            is_covered: false,
+            is_open: taken.open.contains(&event),
+            paid_at: taken.is_paid.then_some(now),
+        };
         if has_begun {
-            match self.is_covered(key, event, &open).await {
+            match self.is_covered(key, event, &taken.open).await {
                 Ok(is_covered) => held.is_covered = is_covered,
                 Err(error) => {
                     self.release_key(held).await?;
@@ -77,7 +90,7 @@ impl Reconciler {
         match self.call(CallClass::Read, self.api.retrieve_calendar_event(event)).await {
             Ok(answer) => {
                 let mut tx = store::begin(&self.db).await?;
-                if !events::mirror(&mut tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
+                if !pages::mirror(&mut tx, std::slice::from_ref(&answer), sent_at).await?.is_empty() {
                     // No list will find it changed again.
                     let (key, deadline) = (Key::Event(event), answer.start_time);
                     let request = Request {
@@ -117,6 +130,11 @@ impl HeldKey {
     /// of date too: a call before was slow, or the process stood still.
     pub(super) fn lasts_for_a_call(&self, now: DateTime<Utc>) -> bool {
         now + CALL_TIMEOUT < self.until
+    }
+
+    /// Whether the call that is made now is paid for. No other is.
+    pub(super) fn spend(&mut self, now: DateTime<Utc>) -> bool {
+        self.paid_at.take().is_some_and(|paid_at| now - paid_at <= PAID_FOR)
     }
 
     /// A call with the key is made.

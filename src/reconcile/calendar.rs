@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Error, Outcome, Reconciler, lost_place, page::report_unreadable};
+use super::{Error, Outcome, Reconciler, lost_place, page::may_need_care};
 use crate::{
     domain::{
         budget::CallClass,
@@ -23,7 +23,7 @@ use crate::{
     store::{
         self, calendars,
         calendars::{EndedRun, PagedRun, SyncState},
-        events,
+        pages::{Requests, RunAfter, Sequel},
         queue::{self, Claimed, Key, Request},
     },
     telemetry,
@@ -192,18 +192,18 @@ impl Reconciler {
         run: &mut Run,
         ReadPage { page, sent_at }: ReadPage,
     ) -> Result<(), Error> {
-        match self.mirror_page(id, claimed, run, &page, sent_at).await {
+        match self.mirror_run_page(id, claimed, run, &page, sent_at).await {
             Err(Error::Store(store::Error::Refused(error))) => {
                 tracing::warn!(error = %error, "a page cannot be stored as a whole; storing its events one by one");
                 let kept = self.keep_storable(page, sent_at).await?;
-                self.mirror_page(id, claimed, run, &kept, sent_at).await
+                self.mirror_run_page(id, claimed, run, &kept, sent_at).await
             }
             result => result,
         }
     }
 
-    /// One transaction: the page's events, the requests that follow from them, and how far the run has come.
-    async fn mirror_page(
+    /// The page's events, the requests that follow from them, and how far the run has come.
+    async fn mirror_run_page(
         &self,
         id: CalendarId,
         claimed: &Claimed,
@@ -211,29 +211,29 @@ impl Reconciler {
         page: &EventPage,
         sent_at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut tx = store::begin(&self.db).await?;
-        let is_all_news = run.cursor_before.is_none();
-        let cause = |_: &Event, is_written| (is_written || is_all_news).then_some(claimed.cause.as_str());
-        let written = self.mirror_events(&mut tx, page, sent_at, Some(id), cause).await?;
+        let now = self.clock.now();
+        let is_last = run.next.is_none();
+        if let Some(since) = run.slipped_since().filter(|_| is_last) {
+            tracing::info!("events changed while an earlier list was read page by page; it is read again");
+            let (key, cause) = (Key::Calendar(id), "a list that changed while it was read");
+            let again = Request { key, since: Some(since), deadline: now, cause, events_only: true };
+            // Before the run is over: if this turn dies in between, the list is read again all the same.
+            queue::request(&mut *self.db.acquire().await?, &[again], now).await?;
+        }
+        let (ended, progress) = (run.ended(now), serde_json::json!(run));
+        let cause = |event: &Event| may_need_care(event, now).then_some(claimed.cause.as_str());
+        let sequel = Sequel {
+            requests: Requests { cause: &cause, are_of_all: run.cursor_before.is_none() },
+            run: if is_last {
+                RunAfter::Ended(id, &ended, &claimed.cause)
+            } else {
+                RunAfter::GoesOn(claimed, &progress)
+            },
+            now,
+        };
+        let written = self.mirror_page(page, sent_at, Some(id), sequel).await?;
         run.changed += written.len();
         run.count_drift(page, &written);
-        if run.next.is_some() {
-            queue::save_progress(&mut *tx, claimed, &serde_json::json!(run)).await?;
-        } else {
-            let now = self.clock.now();
-            if run.from.is_none() {
-                events::clear_unreadable_before(&mut *tx, id, run.started_at).await?;
-            }
-            calendars::advance_cursor(&mut *tx, id, &run.ended(now), &claimed.cause).await?;
-            if let Some(since) = run.slipped_since() {
-                tracing::info!("events changed while an earlier list was read page by page; it is read again");
-                let (key, cause) = (Key::Calendar(id), "a list that changed while it was read");
-                let again = Request { key, since: Some(since), deadline: now, cause, events_only: true };
-                queue::request(&mut tx, &[again], now).await?;
-            }
-        }
-        tx.commit().await?;
-        report_unreadable(page);
         Ok(())
     }
 }

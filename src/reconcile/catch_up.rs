@@ -28,7 +28,7 @@ use super::{
     Error, Outcome, Reconciler,
     calendar::{LAG, OVERLAP, asks_for_events},
     lost_place,
-    page::report_unreadable,
+    page::may_need_care,
 };
 use crate::{
     domain::{budget::CallClass, event::Event},
@@ -36,6 +36,7 @@ use crate::{
     store::{
         self,
         calendars::SyncState,
+        pages::{Requests, RunAfter, Sequel},
         queue::{self, Claimed, Key, Request},
         workspace_listing::{self, Answerable, EndedListing, Known, Outlook},
     },
@@ -343,7 +344,7 @@ impl Reconciler {
         Ok(End::NotYet)
     }
 
-    /// One transaction: the page's events, the requests that follow from them, and how far the run has come.
+    /// The page's events, the requests that follow from them, and how far the run has come.
     async fn mirror_workspace_page(
         &self,
         claimed: &Claimed,
@@ -351,18 +352,19 @@ impl Reconciler {
         page: &EventPage,
         sent_at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut tx = store::begin(&self.db).await?;
+        let (now, progress) = (self.clock.now(), serde_json::json!(run));
         let calendars: Vec<Uuid> = page.events.iter().map(|event| event.calendar_id.0).collect();
-        let causes = workspace_listing::causes(&mut *tx, &calendars).await?;
-        let cause = |event: &Event, is_written: bool| {
-            is_written.then(|| causes.get(&event.calendar_id.0).map_or(CAUSE, String::as_str))
+        let causes = workspace_listing::causes(&self.db, &calendars).await?;
+        let cause = |event: &Event| {
+            may_need_care(event, now).then(|| causes.get(&event.calendar_id.0).map_or(CAUSE, String::as_str))
         };
-        let written = self.mirror_events(&mut tx, page, sent_at, None, cause).await?;
-        run.changed += written.len();
-        queue::save_progress(&mut *tx, claimed, &serde_json::json!(run)).await?;
-        tx.commit().await?;
-        report_unreadable(page);
-        // If this is lost, hints are not answered, which is dear but right. Not in the transaction: a turn that mirrors a lost
+        let sequel = Sequel {
+            requests: Requests { cause: &cause, are_of_all: false },
+            run: RunAfter::GoesOn(claimed, &progress),
+            now,
+        };
+        run.changed += self.mirror_page(page, sent_at, None, sequel).await?.len();
+        // If this is lost, hints are not answered, which is dear but right. Not in the statement: a turn that mirrors a lost
         // connection locks its calendar before its events.
         let mut shown: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
         for event in &page.events {

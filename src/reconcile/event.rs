@@ -26,7 +26,7 @@ use crate::{
     store::{
         self, calendars, decisions,
         decisions::{Decision, NewDecision},
-        events, known,
+        events, known, pages,
         queue::{self, Claimed},
         requests, settings,
     },
@@ -173,7 +173,7 @@ impl Reconciler {
                 known.held.iter_mut().filter(|held| !event.has_bot(&held.key)).for_each(HeldKey::close);
                 let event = known.newest(event);
                 let mut db = self.db.acquire().await?;
-                events::mirror(&mut db, std::slice::from_ref(&event), sent_at).await?;
+                pages::mirror(&mut db, std::slice::from_ref(&event), sent_at).await?;
                 drop(db);
                 self.learn(known, event).await?;
             }
@@ -190,9 +190,12 @@ impl Reconciler {
         let bot = wish.bot.as_ref().map_err(Clone::clone)?;
         let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
         self.doubt_config(known, key).await?;
+        if !known.held.as_mut().is_some_and(|held| held.spend(self.clock.now())) {
+            self.spend(CallClass::ScheduleBot).await?;
+        }
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
-        let is_done = match self.call(CallClass::ScheduleBot, call).await {
+        let is_done = match self.call_paid(call).await {
             Ok(answer) => {
                 let scheduled = Scheduled { key: key.to_owned(), config: bot.fingerprint };
                 self.mirror_answer(known, step, answer, Some(scheduled)).await?;
@@ -256,7 +259,7 @@ impl Reconciler {
         let received_at = self.clock.now();
         let answer = known.newest(answer);
         let mut tx = store::begin(&self.db).await?;
-        events::mirror(&mut tx, std::slice::from_ref(&answer), received_at).await?;
+        pages::mirror(&mut tx, std::slice::from_ref(&answer), received_at).await?;
         let plan = step.plan;
         let said =
             scheduled.as_ref().map_or_else(|| "bot deleted".to_owned(), |scheduled| accepted(&answer, scheduled));

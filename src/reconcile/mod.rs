@@ -31,7 +31,7 @@ use crate::{
     store::{
         self, budget,
         budget::Grant,
-        queue::{Claimed, Key},
+        queue::{Claimed, Key, Wake},
     },
 };
 use configuration::Standing;
@@ -75,6 +75,8 @@ pub struct Reconciler {
     pub catch_up_from: Option<u32>,
     /// How long things are remembered.
     pub retention: Retention,
+    /// Wakes this replica's worker.
+    pub wake: Wake,
     /// The time.
     pub clock: Clock,
 }
@@ -210,6 +212,11 @@ impl Reconciler {
         call: impl Future<Output = Result<T, recall::Error>>,
     ) -> Result<T, Error> {
         self.spend(class).await?;
+        self.call_paid(call).await
+    }
+
+    /// Makes a call that is paid for.
+    async fn call_paid<T>(&self, call: impl Future<Output = Result<T, recall::Error>>) -> Result<T, Error> {
         let answer = call.await;
         match &answer {
             Ok(_) => self.health.record_well(),

@@ -1,7 +1,6 @@
 //! A page of events: how it is mirrored, whoever listed it.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::{Error, Reconciler};
 use crate::{
@@ -12,42 +11,41 @@ use crate::{
     recall::{EventPage, UnreadableEvent},
     store::{
         self, events,
-        queue::{self, Key, Request},
+        pages::{self, Sequel},
     },
     telemetry,
 };
 
 impl Reconciler {
-    /// Mirrors a page's events, and requests those for which `cause` gives one; it is told whether the event was written.
-    /// Returns the events that were. What cannot be read is recorded with the calendar `of`, or with the one that it names.
-    pub(super) async fn mirror_events<'a>(
+    /// Mirrors a page, and what follows from it. Returns the events that were written. What cannot be read is recorded with the
+    /// calendar `of`, or with the one that it names.
+    pub(super) async fn mirror_page(
         &self,
-        tx: &mut PgConnection,
         page: &EventPage,
         sent_at: DateTime<Utc>,
         of: Option<CalendarId>,
-        cause: impl Fn(&Event, bool) -> Option<&'a str>,
+        sequel: Sequel<'_>,
     ) -> Result<Vec<EventId>, Error> {
-        let now = self.clock.now();
-        let written = events::mirror(&mut *tx, &page.events, sent_at).await?;
         for UnreadableEvent { event_id, calendar_id, reason } in &page.unreadable {
-            // Of an event that does not even name its calendar, the calendar's own list tells.
+            // Of an event that does not even name its calendar, the calendar's own list tells. True whatever becomes of the page.
             if let Some(calendar) = of.or(*calendar_id) {
-                events::record_unreadable(&mut *tx, calendar, event_id, reason, now).await?;
+                events::record_unreadable(&self.db, calendar, event_id, reason, sequel.now).await?;
             }
         }
-        let requests: Vec<Request> = page
-            .events
-            .iter()
-            .filter(|event| may_need_care(event, now))
-            .filter_map(|event| {
-                let cause = cause(event, written.contains(&event.id))?;
-                let key = Key::Event(event.id);
-                Some(Request { key, since: None, deadline: event.start_time, cause, events_only: false })
-            })
-            .collect();
-        queue::request(tx, &requests, now).await?;
-        Ok(written)
+        let mirrored = if pages::fit_in_a_statement(&page.events) {
+            let mut db = self.db.acquire().await?;
+            pages::mirror_page(&mut db, &page.events, sent_at, sequel).await?
+        } else {
+            let mut tx = store::begin(&self.db).await?;
+            let mirrored = pages::mirror_page(&mut tx, &page.events, sent_at, sequel).await?;
+            tx.commit().await?;
+            mirrored
+        };
+        if mirrored.has_requested {
+            self.wake.wake();
+        }
+        report_unreadable(page);
+        Ok(mirrored.written)
     }
 
     /// The page without the events that the database refuses, which then count as unreadable: none of them hides its
@@ -57,7 +55,7 @@ impl Reconciler {
         for event in page.events {
             // Tried by itself, and rolled back: what is kept is committed with the run's progress.
             let mut tx = store::begin(&self.db).await?;
-            match events::mirror(&mut tx, std::slice::from_ref(&event), sent_at).await {
+            match pages::mirror(&mut tx, std::slice::from_ref(&event), sent_at).await {
                 Ok(_) => kept.events.push(event),
                 Err(store::Error::Refused(error)) => kept.unreadable.push(UnreadableEvent {
                     event_id: event.id.to_string(),
@@ -73,7 +71,7 @@ impl Reconciler {
 }
 
 /// Tells of what a page had that could not be read.
-pub(super) fn report_unreadable(page: &EventPage) {
+fn report_unreadable(page: &EventPage) {
     for UnreadableEvent { event_id, reason, .. } in &page.unreadable {
         metrics::counter!(telemetry::UNREADABLE_EVENTS).increment(1);
         tracing::warn!(event.id = event_id, reason, "event cannot be read");
@@ -81,6 +79,6 @@ pub(super) fn report_unreadable(page: &EventPage) {
 }
 
 /// What is over needs no turn, unless a bot waits for it all the same.
-fn may_need_care(event: &Event, now: DateTime<Utc>) -> bool {
+pub(super) fn may_need_care(event: &Event, now: DateTime<Utc>) -> bool {
     event.ends_at() > now || event.bots.iter().any(|bot| bot.is_future(now))
 }

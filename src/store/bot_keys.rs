@@ -4,11 +4,23 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::Error;
-use crate::domain::event::EventId;
+use super::{
+    Error,
+    budget::{WINDOW, take_slot},
+};
+use crate::domain::{budget::CallClass, event::EventId};
+
+/// A key that a turn has taken.
+#[derive(Debug)]
+pub struct Held {
+    /// The events whose calls with this key were open before.
+    pub open: Vec<EventId>,
+    /// A call was paid for.
+    pub is_paid: bool,
+}
 
 /// Takes a key for a turn of `event` with the lease token `holder`, `until` then at most, and notes that it is about to call.
-/// Returns the events whose calls with this key were open before; `None` if another turn holds it.
+/// `None` if another turn holds it. With the key, a call of the class `pays_for` is paid for, if there is budget.
 ///
 /// # Errors
 /// The database's.
@@ -17,30 +29,36 @@ pub async fn hold(
     key: &str,
     event: EventId,
     holder: Uuid,
+    pays_for: Option<CallClass>,
     now: DateTime<Utc>,
     until: DateTime<Utc>,
-) -> Result<Option<Vec<EventId>>, Error> {
-    let open = sqlx::query_scalar!(
+) -> Result<Option<Held>, Error> {
+    let held = take_slot!(
         // The row as it was is that of the statement's snapshot. Whoever changed it since held the key, or closed a call.
-        "with before as (
-             select open_calls from bot_keys where key = $1
-         )
-         insert into bot_keys as held (key, holder, held_until, open_calls) values ($1, $2, $3, array[$5::uuid])
-         on conflict (key) do update set
-             holder = excluded.holder,
-             held_until = excluded.held_until,
-             open_calls = array_append(array_remove(held.open_calls, $5), $5)
-         where held.held_until <= $4 or held.holder = excluded.holder
-         returning coalesce((select open_calls from before), '{}')",
+        "before as (
+             select open_calls from bot_keys where key = $4
+         ), held as (
+             insert into bot_keys as held (key, holder, held_until, open_calls) values ($4, $5, $6, array[$7::uuid])
+             on conflict (key) do update set
+                 holder = excluded.holder,
+                 held_until = excluded.held_until,
+                 open_calls = array_append(array_remove(held.open_calls, $7), $7)
+             where held.held_until <= $3 or held.holder = excluded.holder
+             returning coalesce((select open_calls from before), '{}') as open
+         ),",
+        "exists (select from held)",
+        r#"select open as "open!", exists (select from taken) as "is_paid!" from held"#,
+        pays_for.map(CallClass::as_str),
+        now - WINDOW,
+        now,
         key,
         holder,
         until,
-        now,
         event.0,
     )
     .fetch_optional(db)
     .await?;
-    Ok(open.map(|open| open.unwrap_or_default().into_iter().map(EventId).collect()))
+    Ok(held.map(|held| Held { open: held.open.into_iter().map(EventId).collect(), is_paid: held.is_paid }))
 }
 
 /// Notes that it is known what became of an event's call.

@@ -11,7 +11,7 @@ use super::Error;
 use crate::domain::budget::{CallClass, Limits};
 
 /// A slot may be taken again after this time: the API's minute and two seconds for the way and the clocks.
-const WINDOW: TimeDelta = TimeDelta::seconds(62);
+pub(super) const WINDOW: TimeDelta = TimeDelta::seconds(62);
 
 /// Whether a call may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,31 +45,39 @@ pub async fn provision(db: &mut PgConnection, limits: Limits) -> Result<(), Erro
     Ok(())
 }
 
+/// A statement that takes a slot of the class `$1`, if it is `$3` and one was last taken before `$2`, as `query!` takes it. Only
+/// where `$if` holds; `$with` comes before it, and `$answer` may read `taken`.
+macro_rules! take_slot {
+    ($with:tt, $if:tt, $answer:tt, $($argument:expr),* $(,)?) => {
+        ::sqlx::query!(
+            "with " + $with + " free as (
+                 select slot from api_slots
+                 where class = $1
+                   -- A time well in the future is of a replica whose clock was wrong; it must not hold the others.
+                   and (taken_at <= $2 or taken_at > $3::timestamptz + interval '1 minute')
+                   and not exists (select from api_pauses where class = $1 and until > $3)
+                   and " + $if + "
+                 order by taken_at
+                 limit 1
+                 -- Two replicas never take the same slot, and never wait for each other.
+                 for update skip locked
+             ), taken as (
+                 update api_slots set taken_at = $3 from free where class = $1 and api_slots.slot = free.slot
+                 returning api_slots.slot
+             ) " + $answer,
+            $($argument),*
+        )
+    };
+}
+pub(super) use take_slot;
+
 /// Takes a slot for one call that is made now.
 ///
 /// # Errors
 /// The database's.
 pub async fn take(db: &mut PgConnection, class: CallClass, now: DateTime<Utc>) -> Result<Grant, Error> {
-    let taken = sqlx::query!(
-        "with free as (
-             select slot from api_slots
-             where class = $1
-               -- A time well in the future is of a replica whose clock was wrong; it must not hold the others.
-               and (taken_at <= $2 or taken_at > $3::timestamptz + interval '1 minute')
-               and not exists (select from api_pauses where class = $1 and until > $3)
-             order by taken_at
-             limit 1
-             -- Two replicas never take the same slot, and never wait for each other.
-             for update skip locked
-         )
-         update api_slots set taken_at = $3 from free where class = $1 and api_slots.slot = free.slot",
-        class.as_str(),
-        now - WINDOW,
-        now,
-    )
-    .execute(&mut *db)
-    .await?;
-    if taken.rows_affected() == 1 {
+    let slot = take_slot!("", "true", "select slot from taken", class.as_str(), now - WINDOW, now);
+    if slot.fetch_optional(&mut *db).await?.is_some() {
         return Ok(Grant::Now);
     }
     let free_at = sqlx::query_scalar!(

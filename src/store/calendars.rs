@@ -315,35 +315,6 @@ async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>
     Ok(())
 }
 
-/// Moves the cursor after the last page of a run (P6): to the greatest version seen, never back, and never past the time at
-/// which the run began, since a version from the future would hide all changes until then. `cause` is what led to the run.
-///
-/// # Errors
-/// The database's.
-pub async fn advance_cursor(db: impl PgExecutor<'_>, id: CalendarId, run: &EndedRun, cause: &str) -> Result<(), Error> {
-    sqlx::query!(
-        "update calendars set
-             -- `least` would take the time for a run that saw nothing.
-             cursor = greatest(cursor, case when $2::timestamptz is not null then least($2, $3::timestamptz) end),
-             synced_at = $3,
-             full_synced_at = case when $4 then $3::timestamptz else full_synced_at end,
-             paged_since = $5,
-             paged_until = $6,
-             synced_after = $7
-         where id = $1",
-        id.0,
-        run.seen_until,
-        run.started_at,
-        run.is_full,
-        run.paged.map(|paged| paged.since),
-        run.paged.map(|paged| paged.until),
-        cause,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// How fresh the mirror is, over all connected calendars.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::{Error, queue::CHANNEL};
+use super::{
+    Error,
+    queue::{CHANNEL, request_keys},
+};
 use crate::domain::calendar::CalendarId;
 
 /// One webhook POST, proven and parsed.
@@ -25,7 +28,16 @@ pub struct Delivery {
     pub received_at: DateTime<Utc>,
 }
 
-/// Records deliveries, and requests the calendars of those that were not recorded before. Returns the ids of these.
+/// What became of deliveries.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The ids of those that were not recorded before.
+    pub new: Vec<String>,
+    /// Keys are due that were not, or for more.
+    pub has_requested: bool,
+}
+
+/// Records deliveries, and requests the calendars of those that were not recorded before.
 ///
 /// A calendar that was listed less than `list_pause` ago is due when that is over: what comes until then is answered by one list.
 ///
@@ -38,7 +50,7 @@ pub async fn accept(
     deliveries: &[Delivery],
     list_pause: Duration,
     now: DateTime<Utc>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Accepted, Error> {
     let mut ordered: Vec<&Delivery> = deliveries.iter().collect();
     // Two transactions that insert the same ids in different orders would deadlock.
     ordered.sort_by(|a, b| a.id.cmp(&b.id));
@@ -49,36 +61,30 @@ pub async fn accept(
     let since: Vec<Option<DateTime<Utc>>> = ordered.iter().map(|delivery| delivery.last_updated_ts).collect();
     let proved_by: Vec<&str> = ordered.iter().map(|delivery| delivery.proved_by.as_str()).collect();
     let received_at: Vec<DateTime<Utc>> = ordered.iter().map(|delivery| delivery.received_at).collect();
-    let accepted = sqlx::query!(
+    let row = request_keys!(
         // A repeated delivery costs nothing more, not even in the batch of the first.
-        r#"with new as (
+        "new as (
              insert into deliveries (id, topic, calendar_id, last_updated_ts, proved_by, received_at)
              select * from unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[], $5::text[], $6::timestamptz[])
              on conflict (id) do nothing
              returning id, calendar_id, last_updated_ts, received_at
-         ), requested as (
-             -- As `queue::request` does it.
-             insert into reconcile_queue as queue
-                 (kind, key, since, deadline, requested_at, due_at, cause, events_only)
-             select 'calendar', new.calendar_id, min(last_updated_ts), min(received_at), $7::timestamptz,
-                 greatest($7::timestamptz, max(synced_at) + $9::float8 * interval '1 second'), 'delivery ' || max(new.id),
-                 bool_and(last_updated_ts is not null)
-             from new left join calendars on calendars.id = new.calendar_id
-             where new.calendar_id is not null
-             group by new.calendar_id
-             order by new.calendar_id
-             on conflict (kind, key) do update set
-                 generation = nextval('reconcile_generation'),
-                 since = least(queue.since, excluded.since),
-                 deadline = least(queue.deadline, excluded.deadline),
-                 attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-                 due_at = least(queue.due_at, excluded.due_at),
-                 is_due = true,
-                 cause = excluded.cause,
-                 events_only = queue.events_only and excluded.events_only
-             returning key
-         )
-         select array(select id from new) as "new!", (select pg_notify($8, '')::text from requested limit 1) as told"#,
+         ),",
+        "select 'calendar', new.calendar_id, min(last_updated_ts), min(received_at), $7::timestamptz,
+             greatest($7::timestamptz, max(synced_at) + $9::float8 * interval '1 second'), 'delivery ' || max(new.id),
+             bool_and(last_updated_ts is not null)
+         from new left join calendars on calendars.id = new.calendar_id
+         where new.calendar_id is not null
+         group by new.calendar_id
+         order by new.calendar_id",
+        // A key that waits for its first turn, and asks for as much, answers this too: the turn has yet to begin, since the key
+        // is locked now, and what it reads is read after this is committed. A list of the workspace may have begun before.
+        "(queue.is_due and queue.attempt = 0 and queue.lease_token is null and queue.progress is null
+          and queue.due_at <= excluded.due_at and queue.deadline <= excluded.deadline
+          and (excluded.since is null or queue.since <= excluded.since)
+          and queue.events_only <= excluded.events_only) is not true
+         or exists (select from reconcile_queue as listing where listing.kind = 'workspace')",
+        r#"select array(select id from new) as "new!",
+             (select pg_notify($8, '')::text from requested limit 1) is not null as "has_requested!""#,
         &ids as &[&str],
         &topics as &[&str],
         &calendars as &[Option<uuid::Uuid>],
@@ -91,5 +97,5 @@ pub async fn accept(
     )
     .fetch_one(db)
     .await?;
-    Ok(accepted.new)
+    Ok(Accepted { new: row.new, has_requested: row.has_requested })
 }

@@ -1,11 +1,9 @@
 //! The mirror of events.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, PgExecutor, types::Json};
+use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::Error;
@@ -14,117 +12,6 @@ use crate::domain::{
     calendar::CalendarId,
     event::{Event, EventId, ObservedBot},
 };
-
-/// Payloads of one statement, in bytes: more than a thousand usual ones. All that it sends is in memory twice.
-const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
-
-/// Mirrors events, each unless a newer version is mirrored or nothing differs (P5). Returns those written. None of them counts
-/// as unreadable any more. One statement, unless they are very large: together only in a transaction.
-///
-/// `observed_at`: for a list or a retrieval, when the request was sent; for the answer to a bot call, when it was received. So
-/// an answer that has the bot is not undone by a list that was read before it.
-///
-/// # Errors
-/// The database's. `Refused` if one of the events cannot be stored; then none is.
-pub async fn mirror(
-    db: &mut PgConnection,
-    events: &[Event],
-    observed_at: DateTime<Utc>,
-) -> Result<Vec<EventId>, Error> {
-    // A page may repeat an event; a statement cannot write a row twice. And one order of ids, so that none deadlocks.
-    let mut latest: BTreeMap<EventId, &Event> = BTreeMap::new();
-    for event in events {
-        let kept = latest.entry(event.id).or_insert(event);
-        if event.updated_at >= kept.updated_at {
-            *kept = event;
-        }
-    }
-    let events: Vec<&Event> = latest.into_values().collect();
-    let mut written = vec![];
-    let mut bytes = 0;
-    let fits = |last: &&Event, next: &&Event| {
-        bytes += last.raw.get().len();
-        let fits = bytes + next.raw.get().len() <= STATEMENT_BYTES;
-        bytes = if fits { bytes } else { 0 };
-        fits
-    };
-    for events in events.chunk_by(fits) {
-        written.append(&mut mirror_at_once(db, events, observed_at).await?);
-    }
-    Ok(written)
-}
-
-/// Distinct events, in the order of their ids.
-async fn mirror_at_once(
-    db: &mut PgConnection,
-    events: &[&Event],
-    observed_at: DateTime<Utc>,
-) -> Result<Vec<EventId>, Error> {
-    let bots = events.iter().map(|event| serde_json::to_string(&event.bots)).collect::<Result<Vec<_>, _>>();
-    let bots = bots.map_err(|error| Error::Refused(sqlx::Error::Encode(error.into())))?;
-    let written = sqlx::query_scalar!(
-        "with readable as (
-             delete from unreadable_events using unnest($1::uuid[], $2::uuid[]) as read (event_id, calendar_id)
-             where unreadable_events.calendar_id = read.calendar_id and unreadable_events.event_id = read.event_id::text
-         )
-         insert into events as mirror
-             (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
-              is_deleted, is_cancelled, bots, raw, created_at, updated_at, observed_at, fingerprint, series_id)
-         select id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url, meeting_platform,
-             is_deleted, is_cancelled, bots::json, raw::json, created_at, updated_at, $17::timestamptz, fingerprint, series_id
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-             $8::text[], $9::text[], $10::boolean[], $11::boolean[], $12::text[], $13::text[], $14::timestamptz[],
-             $15::timestamptz[], $16::bytea[], $18::text[])
-             as page (id, calendar_id, platform, platform_id, ical_uid, start_time, end_time, meeting_url,
-                 meeting_platform, is_deleted, is_cancelled, bots, raw, created_at, updated_at, fingerprint, series_id)
-         on conflict (id) do update set
-             calendar_id = excluded.calendar_id,
-             platform = excluded.platform,
-             platform_id = excluded.platform_id,
-             ical_uid = excluded.ical_uid,
-             start_time = excluded.start_time,
-             end_time = excluded.end_time,
-             meeting_url = excluded.meeting_url,
-             meeting_platform = excluded.meeting_platform,
-             is_deleted = excluded.is_deleted,
-             is_cancelled = excluded.is_cancelled,
-             gone_at = null,
-             bots = excluded.bots,
-             raw = excluded.raw,
-             updated_at = excluded.updated_at,
-             observed_at = excluded.observed_at,
-             fingerprint = excluded.fingerprint,
-             series_id = excluded.series_id
-         where (excluded.updated_at, excluded.observed_at) >= (mirror.updated_at, mirror.observed_at)
-           and mirror.fingerprint is distinct from excluded.fingerprint
-         returning id",
-        &column(events, |event| event.id.0),
-        &column(events, |event| event.calendar_id.0),
-        &column(events, |event| event.platform.as_str()) as &[&str],
-        &column(events, |event| event.platform_id.as_str()) as &[&str],
-        &column(events, |event| event.ical_uid.as_str()) as &[&str],
-        &column(events, |event| event.start_time),
-        &column(events, |event| event.end_time),
-        &column(events, |event| event.meeting_url.as_deref()) as &[Option<&str>],
-        &column(events, |event| event.meeting_platform.as_deref()) as &[Option<&str>],
-        &column(events, |event| event.is_deleted),
-        &column(events, |event| event.is_cancelled),
-        &bots,
-        &column(events, |event| event.raw.get()) as &[&str],
-        &column(events, |event| event.created_at),
-        &column(events, |event| event.updated_at),
-        &column(events, |event| event.fingerprint.as_ref().map(|print| print.0.as_slice())) as &[Option<&[u8]>],
-        observed_at,
-        &column(events, |event| event.series_id.as_deref()) as &[Option<&str>],
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(written.into_iter().map(EventId).collect())
-}
-
-fn column<'a, T>(events: &[&'a Event], field: impl Fn(&'a Event) -> T) -> Vec<T> {
-    events.iter().map(|event| field(event)).collect()
-}
 
 /// An event as it is stored.
 pub(super) struct Row {
@@ -299,23 +186,4 @@ pub async fn list_unreadable(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<
     .fetch_all(db)
     .await?;
     Ok(unreadable)
-}
-
-/// Forgets what a full sync, begun at `run_started_at`, did not find unreadable any more.
-///
-/// # Errors
-/// The database's.
-pub async fn clear_unreadable_before(
-    db: impl PgExecutor<'_>,
-    calendar: CalendarId,
-    run_started_at: DateTime<Utc>,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "delete from unreadable_events where calendar_id = $1 and last_seen < $2",
-        calendar.0,
-        run_started_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod decisions;
 pub mod deliveries;
 pub mod events;
 pub mod known;
+pub mod pages;
 pub mod queue;
 pub mod queue_state;
 pub mod requests;

@@ -10,10 +10,11 @@
 //! - **No hint forgotten.** A claim moves `since` to `claimed_since`. Only settling forgets that; after a failure or a crash
 //!   the next claim takes the lesser of both.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::Error;
@@ -111,6 +112,55 @@ pub struct Claimed {
     pub events_only: bool,
 }
 
+/// A statement that requests keys, as `query!` takes it. `$rows` selects them: kind, key, since, deadline, requested_at, due_at,
+/// cause and events_only, one row per key and in the order of their keys: a row cannot be hit twice, and concurrent requests
+/// cannot deadlock. Of the keys that are in the queue only those are changed for which `$only` holds. `$with` comes before it,
+/// and `$answer` may read `requested`.
+macro_rules! request_keys {
+    ($with:tt, $rows:tt, $only:tt, $answer:tt, $($argument:expr),* $(,)?) => {
+        ::sqlx::query!(
+            "with " + $with + " requested as (
+                 insert into reconcile_queue as queue
+                     (kind, key, since, deadline, requested_at, due_at, cause, events_only)
+             " + $rows + "
+                 on conflict (kind, key) do update set
+                     generation = nextval('reconcile_generation'),
+                     since = least(queue.since, excluded.since),
+                     -- An event's deadline is its start, which may have moved back; a calendar's only gets nearer.
+                     deadline = case when queue.kind = 'event' then excluded.deadline
+                                     else least(queue.deadline, excluded.deadline) end,
+                     attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
+                     due_at = least(queue.due_at, excluded.due_at),
+                     is_due = true,
+                     -- What has changed concerns all configurations.
+                     waits_for = nullif(queue.waits_for, 'newest configuration'),
+                     cause = excluded.cause,
+                     events_only = queue.events_only and excluded.events_only
+                 where " + $only + "
+                 returning queue.kind, queue.key
+             ) " + $answer,
+            $($argument),*
+        )
+    };
+}
+pub(super) use request_keys;
+
+/// Wakes this process's worker. Others hear of what became due by a NOTIFY, as it does itself, only later.
+#[derive(Clone, Debug, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// Something that was due at once is committed.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits until it is woken, or has been since the last time.
+    pub async fn woken(&self) {
+        self.0.notified().await;
+    }
+}
+
 /// Requests keys, all due at once; wakes parked ones and whoever waits for work.
 ///
 /// # Errors
@@ -125,32 +175,16 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
     let deadlines: Vec<DateTime<Utc>> = requests.iter().map(|request| request.deadline).collect();
     let causes: Vec<&str> = requests.iter().map(|request| request.cause).collect();
     let events_only: Vec<bool> = requests.iter().map(|request| request.events_only).collect();
-    sqlx::query!(
-        r#"with requested as (
-             insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
-             -- One row per key, in one order: a row cannot be hit twice, and concurrent requests cannot deadlock.
-             select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause), bool_and(events_only)
-             from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[], $8::boolean[])
-                 as wish (kind, key, since, deadline, cause, events_only)
-             group by kind, key
-             order by kind, key
-             on conflict (kind, key) do update set
-                 generation = nextval('reconcile_generation'),
-                 since = least(queue.since, excluded.since),
-                 -- An event's deadline is its start, which may have moved back; a calendar's only gets nearer.
-                 deadline = case when queue.kind = 'event' then excluded.deadline
-                                 else least(queue.deadline, excluded.deadline) end,
-                 attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-                 due_at = least(queue.due_at, excluded.due_at),
-                 is_due = true,
-                 -- What has changed concerns all configurations.
-                 waits_for = nullif(queue.waits_for, $9),
-                 cause = excluded.cause,
-                 events_only = queue.events_only and excluded.events_only
-             returning key
-         )
-         -- As `notify` does it, without another round trip.
-         select pg_notify($7, '')::text from requested limit 1"#,
+    request_keys!(
+        "",
+        "select kind, key, min(since), min(deadline), $5::timestamptz, $5::timestamptz, max(cause), bool_and(events_only)
+         from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::text[], $8::boolean[])
+             as wish (kind, key, since, deadline, cause, events_only)
+         group by kind, key
+         order by kind, key",
+        "true",
+        // As `notify` does it, without another round trip.
+        "select pg_notify($7, '')::text as told from requested limit 1",
         &kinds as &[&str],
         &ids,
         &since as &[Option<DateTime<Utc>>],
@@ -159,7 +193,6 @@ pub async fn request(db: &mut PgConnection, requests: &[Request<'_>], now: DateT
         &causes as &[&str],
         CHANNEL,
         &events_only,
-        NEWEST_CONFIGURATION,
     )
     .fetch_one(&mut *db)
     .await?;

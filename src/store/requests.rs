@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Error,
-    queue::{self, Key, Request, notify},
+    queue::{self, Key, Request, notify, request_keys},
 };
 use crate::domain::{
     Fingerprint,
@@ -34,32 +34,25 @@ pub const SWEEP: &str = "the sweep";
 pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: DateTime<Utc>) -> Result<u64, Error> {
     let (mut after, mut requested) = (Uuid::nil(), 0);
     loop {
-        let step = sqlx::query!(
-            r#"with step as materialized (
+        let step = request_keys!(
+            "step as materialized (
                  select id, calendar_id, start_time, end_time, is_deleted or gone_at is not null as is_gone
                  from events
                  where id > $4
                  order by id
                  limit 1000
-             ), requested as (
-                 insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
-                 select 'event', step.id, start_time, $2::timestamptz, $2::timestamptz, 'configuration ' || $1::int8
-                 from step
-                 join calendars on calendars.id = calendar_id and calendars.status = 'connected'
-                     and calendars.gone_at is null
-                 left join decisions on decisions.event_id = step.id
-                 where end_time > $2 and not is_gone
-                   and (coalesce(decisions.configuration, 0) < $1 or decisions.reason = $3)
-                 order by step.id
-                 on conflict (kind, key) do update set
-                     generation = nextval('reconcile_generation'),
-                     attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-                     due_at = least(queue.due_at, excluded.due_at),
-                     is_due = true,
-                     cause = excluded.cause
-                 returning key
-             )
-             select (select count(*) from requested) as "requested!",
+             ),",
+            "select 'event', step.id, null::timestamptz, start_time, $2::timestamptz, $2::timestamptz,
+                 'configuration ' || $1::int8, false
+             from step
+             join calendars on calendars.id = calendar_id and calendars.status = 'connected'
+                 and calendars.gone_at is null
+             left join decisions on decisions.event_id = step.id
+             where end_time > $2 and not is_gone
+               and (coalesce(decisions.configuration, 0) < $1 or decisions.reason = $3)
+             order by step.id",
+            "true",
+            r#"select (select count(*) from requested) as "requested!",
                  (select id from step order by id desc limit 1) as last"#,
             generation,
             now,
@@ -179,8 +172,8 @@ pub async fn request_calendars(
 ) -> Result<u64, Error> {
     let (mut after, mut requested) = (Uuid::nil(), 0);
     loop {
-        let step = sqlx::query!(
-            r#"with step as (
+        let step = request_keys!(
+            "step as (
                  select id, full_synced_at is null
                      or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
                      as is_stale,
@@ -190,31 +183,19 @@ pub async fn request_calendars(
                  where status = 'connected' and gone_at is null and id > $6
                  order by id
                  limit 1000
-             ), requested as (
-                 insert into reconcile_queue as queue (kind, key, since, deadline, requested_at, due_at, cause, events_only)
-                 select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
-                     $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, is_there and not is_stale
-                 from step
-                 where is_stale or not is_there or not is_fresh
-                 order by id
-                 on conflict (kind, key) do update set
-                     generation = nextval('reconcile_generation'),
-                     since = least(queue.since, excluded.since),
-                     deadline = least(queue.deadline, excluded.deadline),
-                     attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-                     due_at = least(queue.due_at, excluded.due_at),
-                     is_due = true,
-                     cause = excluded.cause,
-                     events_only = queue.events_only and excluded.events_only
-                 -- What waits for its first try will be listed, by a turn that has yet to begin or a list of the workspace: unless
-                 -- that began before the sweep.
-                 where not excluded.events_only or queue.attempt > 0 or queue.lease_token is not null
-                   or queue.progress is not null
-                   or exists (select from reconcile_queue as listing
-                              where listing.kind = 'workspace' and (listing.progress->>'started_at')::timestamptz <= $7)
-                 returning key
-             )
-             select (select count(*) from requested) as "requested!",
+             ),",
+            "select 'calendar', id, case when is_stale then 'epoch'::timestamptz end,
+                 $3::timestamptz, $4::timestamptz, $4::timestamptz, $5, is_there and not is_stale
+             from step
+             where is_stale or not is_there or not is_fresh
+             order by id",
+            // What waits for its first try will be listed, by a turn that has yet to begin or a list of the workspace: unless
+            // that began before the sweep.
+            "not excluded.events_only or queue.attempt > 0 or queue.lease_token is not null
+             or queue.progress is not null
+             or exists (select from reconcile_queue as listing
+                        where listing.kind = 'workspace' and (listing.progress->>'started_at')::timestamptz <= $7)",
+            r#"select (select count(*) from requested) as "requested!",
                  (select id from step order by id desc limit 1) as last"#,
             full_before,
             spread.as_secs_f64(),

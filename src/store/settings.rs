@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Error,
-    queue::{NEWEST_CONFIGURATION, notify},
+    queue::{CHANNEL, request_keys},
 };
 use crate::domain::{
     calendar::CalendarId,
@@ -207,9 +207,9 @@ async fn request_concerned(
     cause: &str,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
-    let requested = sqlx::query!(
-        "insert into reconcile_queue as queue (kind, key, deadline, requested_at, due_at, cause)
-         select 'event', id, start_time, $1::timestamptz, $1::timestamptz, $2
+    let told = request_keys!(
+        "",
+        "select 'event', id, null::timestamptz, start_time, $1::timestamptz, $1::timestamptz, $2, false
          -- Each by its own index; those that the scope does not name are not looked at.
          from (
              select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'all'
@@ -222,25 +222,19 @@ async fn request_concerned(
              select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'event' and id = $4
          ) as concerned
          where end_time > $1 and not is_deleted and gone_at is null
-         order by id
-         on conflict (kind, key) do update set
-             generation = nextval('reconcile_generation'),
-             attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
-             due_at = least(queue.due_at, excluded.due_at),
-             is_due = true,
-             waits_for = nullif(queue.waits_for, $6),
-             cause = excluded.cause",
+         order by id",
+        "true",
+        r#"select count(*) as "requested!", (select pg_notify($6, '')::text) as told from requested"#,
         now,
         cause,
         subject.scope().as_str(),
         subject.id(),
         subject.series(),
-        NEWEST_CONFIGURATION,
+        CHANNEL,
     )
-    .execute(&mut *db)
+    .fetch_one(&mut *db)
     .await?;
-    notify(db).await?;
-    Ok(requested.rows_affected())
+    Ok(told.requested.unsigned_abs())
 }
 
 /// An event that is mirrored.

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::join_all};
 use reqwest::Client;
 use rollcall::{
     http::inbox::{Inbox, NotCommitted},
-    store::{self, deliveries::Delivery},
+    store::{self, deliveries::Delivery, queue::Wake},
 };
 use serde_json::json;
 use sqlx::Executor;
@@ -148,7 +148,7 @@ async fn of_an_unknown_topic_a_hundred_characters_are_kept() {
 #[tokio::test]
 async fn an_inbox_that_is_full_refuses_at_once() {
     let world = World::new().await;
-    let (inbox, _writing) = Inbox::open(world.db.clone(), Duration::ZERO);
+    let (inbox, _writing) = Inbox::open(world.db.clone(), Duration::ZERO, Wake::default());
     let answers = accept_at_once(&world, &inbox, 5000).await;
     let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!((1..5000).contains(&accepted), "{accepted}");
@@ -172,7 +172,7 @@ async fn what_cannot_be_committed_is_503_and_accepted_when_it_comes_again() {
 #[tokio::test]
 async fn a_database_that_says_nothing_keeps_no_sender_waiting_however_many_there_are() {
     let world = World::new().await;
-    let (inbox, _writing) = Inbox::open(world.db.clone(), Duration::ZERO);
+    let (inbox, _writing) = Inbox::open(world.db.clone(), Duration::ZERO, Wake::default());
     // As long as this is held, no commit ends.
     let mut silence = world.db.begin().await.unwrap();
     silence.execute("lock table deliveries in exclusive mode").await.unwrap();
@@ -188,7 +188,7 @@ async fn a_database_that_says_nothing_keeps_no_sender_waiting_however_many_there
 #[tokio::test]
 async fn deliveries_that_arrive_together_share_transactions() {
     let world = World::new().await;
-    let (inbox, _writing) = Inbox::open(world.db.clone(), Duration::ZERO);
+    let (inbox, _writing) = Inbox::open(world.db.clone(), Duration::ZERO, Wake::default());
     let answers = accept_at_once(&world, &inbox, 200).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 200);
     assert_eq!(world.query("select count(distinct xmin::text) from deliveries").await, "1");

@@ -5,7 +5,7 @@ use rollcall::{
     domain::event::Event,
     recall::Client,
     sim::{Endpoint, Fault, NewEvent},
-    store::events,
+    store::pages,
 };
 use serde_json::json;
 use sqlx::Executor;
@@ -253,7 +253,7 @@ async fn of_equal_versions_the_one_read_later_is_mirrored() {
     let read_at = world.now();
     let url = async || world.query("select meeting_url from events").await;
     let mirror = async |event: &Event, observed_at| {
-        events::mirror(&mut world.db.acquire().await.unwrap(), std::slice::from_ref(event), observed_at)
+        pages::mirror(&mut world.db.acquire().await.unwrap(), std::slice::from_ref(event), observed_at)
             .await
             .unwrap()
             .len()

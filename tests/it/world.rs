@@ -19,7 +19,7 @@ use rollcall::{
     sim::{self, Bot, Endpoint, NewCalendar, NewEvent, Sim, SimClock, SimConfig},
     store::{
         self,
-        queue::{self, Key, Request},
+        queue::{self, Key, Request, Wake},
     },
     telemetry,
     worker::Worker,
@@ -349,7 +349,7 @@ impl Replica {
 pub fn receiver(config: &Config, db: &PgPool, api_health: ApiHealth, clock: &Clock) -> Receiver {
     Receiver {
         verifier: Arc::new(Verifier::new(&config.webhooks).unwrap()),
-        inbox: Inbox::open(db.clone(), config.list_pause).0,
+        inbox: Inbox::open(db.clone(), config.list_pause, Wake::default()).0,
         db: db.clone(),
         is_migrated: Arc::new(AtomicBool::new(true)),
         api_health,

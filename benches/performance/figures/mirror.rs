@@ -9,7 +9,7 @@ use rollcall::{
     domain::{calendar::CalendarId, event::Event},
     recall::PageQuery,
     store::{
-        events,
+        pages,
         queue::{self, Key, Request},
     },
     worker::Worker,
@@ -122,7 +122,7 @@ impl Mirror {
         let (now, mut db) = (Clock::system().now(), self.worker.reconciler().db.acquire().await?);
         let began = Instant::now();
         for batch in events.chunks(BATCH) {
-            events::mirror(&mut db, batch, now).await?;
+            pages::mirror(&mut db, batch, now).await?;
         }
         Ok([EVENTS as f64 / began.elapsed().as_secs_f64()])
     }

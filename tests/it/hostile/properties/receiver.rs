@@ -12,7 +12,8 @@ use rollcall::{
     config::WebhookConfig,
     http::{LogLimit, Looks, Receiver, inbox::Inbox, router, signature::Verifier},
     reconcile::health::ApiHealth,
-    store, telemetry,
+    store::{self, queue::Wake},
+    telemetry,
 };
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -72,7 +73,7 @@ impl Stage {
         let db = store::pool(&"postgres://localhost/none".into(), 1).expect("a URL");
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config).expect("secrets")),
-            inbox: Inbox::open(db.clone(), std::time::Duration::ZERO).0,
+            inbox: Inbox::open(db.clone(), std::time::Duration::ZERO, Wake::default()).0,
             db,
             is_migrated: Arc::new(AtomicBool::new(false)),
             api_health: ApiHealth::default(),
