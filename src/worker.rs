@@ -82,28 +82,40 @@ impl Worker {
         let mut turns = JoinSet::new();
         let mut in_hand: HashMap<tokio::task::Id, Arc<Claimed>> = HashMap::new();
         let mut next_wake = Instant::now();
+        let mut looks = true;
         while !*stop.borrow() {
             // All that have ended, so that one claim fills their places.
             while let Some(ended) = turns.try_join_next_with_id() {
                 forget(&mut in_hand, ended);
             }
             let woken = wake.woken();
-            let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
-            let free = self.concurrency - turns.len();
-            let wakes = next_wake <= Instant::now();
-            if wakes {
-                next_wake = Instant::now() + POLL_INTERVAL;
+            let mut has_more = false;
+            if looks {
+                let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
+                let (free, listings) =
+                    (self.concurrency - turns.len(), self.listings_at_once().saturating_sub(listings));
+                let wakes = next_wake <= Instant::now();
+                if wakes {
+                    next_wake = Instant::now() + POLL_INTERVAL;
+                }
+                let claimed = self.claim_in_time(free, listings, wakes).await;
+                let listed = claimed.iter().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
+                has_more = claimed.len() >= free || listed >= listings;
+                for claimed in claimed {
+                    let (worker, claimed) = (self.clone(), Arc::new(claimed));
+                    let turn = Arc::clone(&claimed);
+                    let id = turns.spawn(async move { worker.take_turn(&turn).await }).id();
+                    in_hand.insert(id, claimed);
+                }
             }
-            let claimed = self.claim_in_time(free, self.listings_at_once().saturating_sub(listings), wakes).await;
-            for claimed in claimed {
-                let (worker, claimed) = (self.clone(), Arc::new(claimed));
-                let turn = Arc::clone(&claimed);
-                let id = turns.spawn(async move { worker.take_turn(&turn).await }).id();
-                in_hand.insert(id, claimed);
-            }
+            looks = true;
             tokio::select! {
                 () = woken, if turns.len() < self.concurrency => {}
-                Some(ended) = turns.join_next_with_id() => forget(&mut in_hand, ended),
+                Some(ended) = turns.join_next_with_id() => {
+                    forget(&mut in_hand, ended);
+                    // Where all that was due is in hand, its place is for what comes.
+                    looks = has_more;
+                }
                 () = tokio::time::sleep_until(next_wake.min(Instant::now() + self.pause())) => {}
                 changed = stop.changed() => if changed.is_err() { break },
             }
@@ -206,8 +218,13 @@ impl Worker {
                 Err(_) => Err(Error::TimedOut(TURN_LIMIT)),
             };
             let outcome = outcome_label(&result);
-            if let Err(error) = self.end_turn(claimed, result).await {
-                tracing::warn!(error = chain(&error), "cannot end the turn; its lease will return the key");
+            match self.end_turn(claimed, result).await {
+                Ok(true) => {}
+                // It may be due at once.
+                Ok(false) => self.reconciler.wake.wake(),
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "cannot end the turn; its lease will return the key");
+                }
             }
             metrics::counter!(telemetry::TURNS, "kind" => kind, "outcome" => outcome).increment(1);
         }
@@ -216,19 +233,21 @@ impl Worker {
         metrics::histogram!(telemetry::TURN_SECONDS, "kind" => kind).record(started.elapsed());
     }
 
-    async fn end_turn(&self, claimed: &Claimed, result: Result<Outcome, Error>) -> Result<(), store::Error> {
+    /// Returns whether the key has left the queue.
+    async fn end_turn(&self, claimed: &Claimed, result: Result<Outcome, Error>) -> Result<bool, store::Error> {
         let db = &self.reconciler.db;
         let now = self.reconciler.clock.now();
         match result {
             Ok(Outcome::Settled { generation }) => {
                 let mut db = db.acquire().await?;
-                queue::settle(&mut db, claimed, generation, self.due_again(claimed.key, now)).await
+                return queue::settle(&mut db, claimed, generation, self.due_again(claimed.key, now)).await;
             }
-            Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None, now).await,
-            Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await,
-            Ok(Outcome::LeftToNewest) => queue::leave_to_newest(db, claimed, None, now).await,
-            Err(error) => self.end_failed_turn(claimed, &error, now).await,
+            Ok(Outcome::GoesOn(at)) => queue::put_off(db, claimed, at, None, now).await?,
+            Ok(Outcome::ComesBack(at)) => queue::come_back(db, claimed, at, now).await?,
+            Ok(Outcome::LeftToNewest) => queue::leave_to_newest(db, claimed, None, now).await?,
+            Err(error) => self.end_failed_turn(claimed, &error, now).await?,
         }
+        Ok(false)
     }
 
     /// When a key is due that was requested while its turn was taken. Lists are scarce: a storm of webhooks for a calendar is
@@ -333,10 +352,13 @@ async fn listen(db: sqlx::PgPool, wake: Wake) {
         let listening = async {
             let mut listener = PgListener::connect_with(&db).await?;
             listener.listen(queue::CHANNEL).await?;
+            wake.wake();
             loop {
-                wake.wake();
                 // `None`: the connection was lost, and with it perhaps a notification.
-                listener.try_recv().await?;
+                let told = listener.try_recv().await?;
+                if told.is_none_or(|told| told.payload() != wake.name()) {
+                    wake.wake();
+                }
             }
         };
         let ended: Result<std::convert::Infallible, sqlx::Error> = listening.await;

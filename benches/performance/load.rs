@@ -59,14 +59,15 @@ pub(crate) fn request(method: &str, path: &str) -> Vec<u8> {
     format!("{method} {path} HTTP/1.1\r\nHost: rollcall.test\r\nContent-Length: 0\r\n\r\n").into_bytes()
 }
 
-/// A signed `calendar.sync_events`, with the headers that Svix sends and an id of its own: the calendar has changed `since`.
+/// A signed `calendar.sync_events`, with the headers that Svix sends and an id of its own, which begins with the time as Svix's do:
+/// the calendar has changed `since`.
 pub(crate) fn delivery(path: &str, calendar: Uuid, since: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
     let now = Clock::system().now();
     let body = serde_json::json!({
         "event": "calendar.sync_events",
         "data": { "calendar_id": calendar, "last_updated_ts": since },
     });
-    let (id, body, timestamp) = (format!("msg_{}", Uuid::new_v4().simple()), body.to_string(), now.timestamp());
+    let (id, body, timestamp) = (message_id(now), body.to_string(), now.timestamp());
     let signature = Webhook::new(sim::DEFAULT_SECRET)?.sign(&id, timestamp, body.as_bytes())?;
     let length = body.len();
     let request = format!(
@@ -75,6 +76,11 @@ pub(crate) fn delivery(path: &str, calendar: Uuid, since: DateTime<Utc>) -> anyh
          webhook-signature: {signature}\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     Ok(request.into_bytes())
+}
+
+/// As many characters as a KSUID has, and as it does, the time before what is random.
+fn message_id(now: DateTime<Utc>) -> String {
+    format!("msg_{:08x}{:.19}", now.timestamp(), Uuid::new_v4().simple().to_string())
 }
 
 /// So many deliveries, with distinct ids, over so many calendars.

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use super::{Error, Reconciler};
@@ -43,9 +44,10 @@ pub(super) struct HeldKey {
 
 impl Reconciler {
     /// Takes a key for the turn with the lease token `holder`. Before the start of the meeting it pays for the call as well, which
-    /// follows at once.
+    /// follows at once. `db` is used if there is one.
     pub(super) async fn hold_key(
         &self,
+        db: Option<PoolConnection<Postgres>>,
         key: &str,
         event: EventId,
         holder: Uuid,
@@ -54,7 +56,13 @@ impl Reconciler {
         let now = self.clock.now();
         let until = now + HOLD;
         let pays_for = (!has_begun).then_some(CallClass::ScheduleBot);
-        let taken = bot_keys::hold(&self.db, key, event, holder, pays_for, now, until).await?.ok_or(Error::KeyHeld)?;
+        let mut db = match db {
+            Some(db) => db,
+            None => self.db.acquire().await?,
+        };
+        let taken = bot_keys::hold(&mut *db, key, event, holder, pays_for, now, until).await?.ok_or(Error::KeyHeld)?;
+        // None is held while a call is made.
+        drop(db);
         let mut held = HeldKey {
             key: key.to_owned(),
             event,

@@ -154,7 +154,8 @@ impl Reconciler {
             // Of large ones, one at a time is held.
             let reads_ahead = !is_last && read.page.payload_bytes() <= READ_AHEAD_BYTES;
             let ahead = async { if reads_ahead { Some(self.read_page(id, from, next.clone()).await) } else { None } };
-            let (stored, ahead) = tokio::join!(self.store_page(id, claimed, &mut run, read), ahead);
+            // In this order: its call is being paid for while the page's columns are bound.
+            let (ahead, stored) = tokio::join!(ahead, self.store_page(id, claimed, &mut run, read));
             stored?;
             match ahead {
                 Some(page) => read = page?,
@@ -230,6 +231,7 @@ impl Reconciler {
                 RunAfter::GoesOn(claimed, &progress)
             },
             now,
+            told_by: &self.wake,
         };
         let written = self.mirror_page(page, sent_at, Some(id), sequel).await?;
         run.changed += written.len();

@@ -362,6 +362,7 @@ impl Reconciler {
             requests: Requests { cause: &cause, are_of_all: false },
             run: RunAfter::GoesOn(claimed, &progress),
             now,
+            told_by: &self.wake,
         };
         run.changed += self.mirror_page(page, sent_at, None, sequel).await?.len();
         // If this is lost, hints are not answered, which is dear but right. Not in the statement: a turn that mirrors a lost

@@ -8,7 +8,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 
 use super::{Error, LONGEST_MEETING, Outcome, Reconciler, bot_key::HeldKey};
 use crate::{
@@ -55,6 +55,8 @@ struct Known {
     is_fresh: bool,
     /// The deduplication key that this turn holds.
     held: Option<HeldKey>,
+    /// The connection that it was loaded over, for the statement that may follow at once.
+    db: Option<PoolConnection<Postgres>>,
 }
 
 impl Known {
@@ -75,15 +77,18 @@ impl Known {
 impl Reconciler {
     pub(super) async fn reconcile_event(&self, id: EventId, claimed: &Claimed) -> Result<Outcome, Error> {
         let settled = Outcome::Settled { generation: claimed.generation };
-        let Some(known) = known::load(&self.db, id).await? else { return Ok(settled) };
+        let mut db = self.db.acquire().await?;
+        let Some(known) = known::load(&mut *db, id).await? else { return Ok(settled) };
         let known::Known { event, calendar, settings, decision, newest } = known;
+        let mut db = Some(db);
         if self.configuration.heed(newest) {
+            db = None;
             queue::release_events(&self.db).await?;
         }
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
         let mut known =
-            Known { event, calendar, settings, decision, scheduled, unscheduled, is_fresh: false, held: None };
+            Known { event, calendar, settings, decision, scheduled, unscheduled, is_fresh: false, held: None, db };
         let converged = self.converge(&mut known, claimed).await;
         if let Some(held) = known.held {
             self.release_key(held).await?;
@@ -98,6 +103,8 @@ impl Reconciler {
             let now = self.clock.now();
             let wish = self.wish(known)?;
             let plan = self.plan(known, wish.as_ref(), now);
+            // None is held while a call is made or another is waited for: all turns that did would wait for each other.
+            let db = known.db.take().filter(|_| matches!(plan, Plan::Schedule { .. }) && known.held.is_none());
             if carried_out.as_ref().is_some_and(|last| last.is_same_call(&plan)) {
                 return Err(Error::NotConverged);
             }
@@ -117,7 +124,7 @@ impl Reconciler {
                         known.is_fresh &= held.lasts_for_a_call(now);
                         self.release_key(held).await?;
                     }
-                    known.held = Some(self.hold_key(key, known.event.id, claimed.token, is_begun).await?);
+                    known.held = Some(self.hold_key(db, key, known.event.id, claimed.token, is_begun).await?);
                 }
                 Plan::Schedule { .. } if is_begun && !known.is_fresh => self.read_afresh(known).await?,
                 Plan::Schedule { key, .. } => {

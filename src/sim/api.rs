@@ -69,7 +69,7 @@ async fn carry_out(shared: &Arc<Shared>, line: &Line, parts: &Parts, bytes: &[u8
     let received = receive(parts, bytes);
     let number = shared.with(|world, now| world.log.add(log_entry(&received, parts, now)));
     let latency_ms = shared.with(|world, _| world.workspace.knobs.latency_ms);
-    tokio::time::sleep(Duration::from_millis(latency_ms)).await;
+    wait(latency_ms).await;
 
     let admitted = shared.with(|world, now| admit(world, shared, &received, parts, bytes, now));
     let decided = match admitted {
@@ -83,6 +83,13 @@ async fn carry_out(shared: &Arc<Shared>, line: &Line, parts: &Parts, bytes: &[u8
     };
     shared.with(|world, _| world.log.set_status(number, answer.status));
     answer
+}
+
+/// A timer that is to wait for nothing takes a millisecond.
+async fn wait(ms: u64) {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
 }
 
 fn receive(parts: &Parts, bytes: &[u8]) -> Received {
@@ -176,13 +183,13 @@ async fn act(shared: &Arc<Shared>, line: &Line, received: &Received, fault: Opti
         Some(Fault::Body { status, body }) => return Some(Answer::json(*status, body.clone())),
         Some(Fault::Drop) => return None,
         Some(Fault::Hang) => shared.hang().await,
-        Some(Fault::Latency(ms)) => tokio::time::sleep(Duration::from_millis(*ms)).await,
+        Some(Fault::Latency(ms)) => wait(*ms).await,
         _ => {}
     }
     let answer = shared.with(|world, now| reply::once(world, received, fault.as_ref(), now));
     let hold_ms = shared.with(|world, _| world.workspace.knobs.key_hold_ms);
     if received.route.is_bot_call() {
-        tokio::time::sleep(Duration::from_millis(hold_ms)).await;
+        wait(hold_ms).await;
     }
     match &fault {
         Some(Fault::HangAnswer) => shared.hang().await,

@@ -7,7 +7,7 @@ use sqlx::PgExecutor;
 
 use super::{
     Error,
-    queue::{CHANNEL, request_keys},
+    queue::{CHANNEL, Wake, request_keys},
 };
 use crate::domain::calendar::CalendarId;
 
@@ -31,13 +31,13 @@ pub struct Delivery {
 /// What became of deliveries.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The ids of those that were not recorded before.
-    pub new: Vec<String>,
+    /// The ids of those that were not recorded before; `None`: all.
+    pub new: Option<Vec<String>>,
     /// Keys are due that were not, or for more.
     pub has_requested: bool,
 }
 
-/// Records deliveries, and requests the calendars of those that were not recorded before.
+/// Records deliveries, and requests the calendars of those that were not recorded before. The caller wakes `told_by`.
 ///
 /// A calendar that was listed less than `list_pause` ago is due when that is over: what comes until then is answered by one list.
 ///
@@ -49,6 +49,7 @@ pub async fn accept(
     db: impl PgExecutor<'_>,
     deliveries: &[Delivery],
     list_pause: Duration,
+    told_by: &Wake,
     now: DateTime<Utc>,
 ) -> Result<Accepted, Error> {
     let mut ordered: Vec<&Delivery> = deliveries.iter().collect();
@@ -69,22 +70,33 @@ pub async fn accept(
              on conflict (id) do nothing
              returning id, calendar_id, last_updated_ts, received_at
          ),",
-        "select 'calendar', new.calendar_id, min(last_updated_ts), min(received_at), $7::timestamptz,
-             greatest($7::timestamptz, max(synced_at) + $9::float8 * interval '1 second'), 'delivery ' || max(new.id),
-             bool_and(last_updated_ts is not null)
-         from new left join calendars on calendars.id = new.calendar_id
-         where new.calendar_id is not null
-         group by new.calendar_id
-         order by new.calendar_id",
-        // A key that waits for its first turn, and asks for as much, answers this too: the turn has yet to begin, since the key
-        // is locked now, and what it reads is read after this is committed. A list of the workspace may have begun before.
-        "(queue.is_due and queue.attempt = 0 and queue.lease_token is null and queue.progress is null
-          and queue.due_at <= excluded.due_at and queue.deadline <= excluded.deadline
-          and (excluded.since is null or queue.since <= excluded.since)
-          and queue.events_only <= excluded.events_only) is not true
-         or exists (select from reconcile_queue as listing where listing.kind = 'workspace')",
-        r#"select array(select id from new) as "new!",
-             (select pg_notify($8, '')::text from requested limit 1) is not null as "has_requested!""#,
+        "select 'calendar', calendar_id, since, deadline, $7::timestamptz,
+             greatest($7::timestamptz, (select synced_at from calendars where id = calendar_id) + $9::float8 * interval '1 second'),
+             'delivery ' || wish.id, events_only
+         from (
+             select calendar_id, min(last_updated_ts) as since, min(received_at) as deadline, max(id) as id,
+                 bool_and(last_updated_ts is not null) as events_only
+             from new
+             where calendar_id is not null
+             group by calendar_id
+         ) as wish
+         -- A key that waits for its first turn, and asks for as much, answers this too: the turn has yet to begin, and what it
+         -- reads is read later than this was sent. But a list of the workspace, which settles keys without a turn, may have begun
+         -- before.
+         where (
+             select waiting.is_due and waiting.attempt = 0 and waiting.lease_token is null and waiting.progress is null
+                 and waiting.due_at <= $7::timestamptz + $9::float8 * interval '1 second'
+                 and waiting.deadline <= wish.deadline
+                 and (wish.since is null or waiting.since <= wish.since)
+                 and waiting.events_only <= wish.events_only
+             from reconcile_queue as waiting
+             where waiting.kind = 'calendar' and waiting.key = wish.calendar_id
+         ) is not true
+         or exists (select from reconcile_queue as listing where listing.kind = 'workspace')
+         order by calendar_id",
+        "true",
+        r#"select case when (select count(*) from new) < cardinality($1::text[]) then array(select id from new) end as new,
+             (select pg_notify($8, $10)::text from requested limit 1) is not null as "has_requested!""#,
         &ids as &[&str],
         &topics as &[&str],
         &calendars as &[Option<uuid::Uuid>],
@@ -94,6 +106,7 @@ pub async fn accept(
         now,
         CHANNEL,
         list_pause.as_secs_f64(),
+        told_by.name(),
     )
     .fetch_one(db)
     .await?;

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::{
     Error,
     calendars::EndedRun,
-    queue::{CHANNEL, Claimed, request_keys},
+    queue::{CHANNEL, Claimed, Wake, request_keys},
 };
 use crate::domain::{
     calendar::CalendarId,
@@ -28,6 +28,8 @@ pub struct Sequel<'a> {
     pub run: RunAfter<'a>,
     /// When the requests are due.
     pub now: DateTime<Utc>,
+    /// Whom the caller wakes for them.
+    pub told_by: &'a Wake,
 }
 
 /// Which of a page's events are requested, and what for.
@@ -216,7 +218,7 @@ async fn mirror_part(
         "true",
         // In this order, in which all transactions lock.
         r#"select array(select id from written) as "written!",
-             (select pg_notify($33, '')::text from requested limit 1) is not null as "has_requested!",
+             (select pg_notify($33, $35)::text from requested limit 1) is not null as "has_requested!",
              exists (select from gone_on) as "has_gone_on!""#,
         &column(events, |event| event.id.0),
         &column(events, |event| event.calendar_id.0),
@@ -252,6 +254,7 @@ async fn mirror_part(
         requests.is_some_and(|requests| requests.are_of_all),
         CHANNEL,
         written_before as i64,
+        sequel.map(|sequel| sequel.told_by.name()),
     )
     .fetch_one(db)
     .await?;

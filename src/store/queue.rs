@@ -145,19 +145,34 @@ macro_rules! request_keys {
 }
 pub(super) use request_keys;
 
-/// Wakes this process's worker. Others hear of what became due by a NOTIFY, as it does itself, only later.
-#[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<Notify>);
+/// Wakes this process's worker at once. Others hear of what became due by a NOTIFY; so does it itself, only later, and leaves alone
+/// what [`Wake::name`] says that it was woken for.
+#[derive(Clone, Debug)]
+pub struct Wake {
+    notify: Arc<Notify>,
+    name: String,
+}
+
+impl Default for Wake {
+    fn default() -> Self {
+        Self { notify: Arc::default(), name: Uuid::new_v4().to_string() }
+    }
+}
 
 impl Wake {
-    /// Something that was due at once is committed.
+    /// Something that is due at once is committed.
     pub fn wake(&self) {
-        self.0.notify_one();
+        self.notify.notify_one();
     }
 
     /// Waits until it is woken, or has been since the last time.
     pub async fn woken(&self) {
-        self.0.notified().await;
+        self.notify.notified().await;
+    }
+
+    /// What a NOTIFY says if this process is woken without it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -354,7 +369,7 @@ pub async fn wake_due(db: &PgPool, now: DateTime<Utc>) -> Result<(), Error> {
 
 /// Ends a turn that has done all that was asked up to the generation `answered`: the key leaves the queue, unless it was
 /// requested again meanwhile: then it is due at `again_at`. A turn that finished a run of an older generation than it claimed
-/// has not answered the hints that it claimed, so they stay.
+/// has not answered the hints that it claimed, so they stay. Returns whether it has left.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -363,7 +378,7 @@ pub async fn settle(
     claimed: &Claimed,
     answered: i64,
     again_at: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     // Two statements: one that did both would judge the second half by a snapshot in which a concurrent request is not
     // there yet, and leave the row leased.
     let deleted = sqlx::query!(
@@ -376,7 +391,7 @@ pub async fn settle(
     .execute(&mut *db)
     .await?;
     if deleted.rows_affected() == 1 {
-        return Ok(());
+        return Ok(true);
     }
     let again = sqlx::query!(
         "update reconcile_queue set
@@ -392,7 +407,7 @@ pub async fn settle(
     )
     .execute(db)
     .await?;
-    owned(again.rows_affected())
+    owned(again.rows_affected()).map(|()| false)
 }
 
 /// Ends a turn that has done all, and has the key come back at `due_at`, or now if it was requested meanwhile.

@@ -48,7 +48,7 @@ impl Queue {
 
     async fn settle(&self, claimed: &Claimed) -> Result<(), Error> {
         let mut db = self.0.db.acquire().await.unwrap();
-        queue::settle(&mut db, claimed, claimed.generation, self.0.now()).await
+        queue::settle(&mut db, claimed, claimed.generation, self.0.now()).await.map(drop)
     }
 }
 
