@@ -155,3 +155,29 @@ impl HeldKey {
         self.is_open = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_paid_for_is_one_call_at_once() {
+        let paid_at = DateTime::UNIX_EPOCH;
+        let held = || HeldKey {
+            key: String::new(),
+            event: EventId(Uuid::nil()),
+            holder: Uuid::nil(),
+            until: paid_at + HOLD,
+            is_covered: false,
+            is_open: false,
+            paid_at: Some(paid_at),
+        };
+        let mut used = held();
+        assert!(used.spend(paid_at + PAID_FOR));
+        assert!(!used.spend(paid_at), "once");
+        assert!(
+            !held().spend(paid_at + PAID_FOR + TimeDelta::milliseconds(1)),
+            "the budget is of a minute ago by then"
+        );
+    }
+}

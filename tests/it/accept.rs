@@ -52,6 +52,77 @@ async fn a_repeated_delivery_costs_nothing_more() {
     world.finish().await;
 }
 
+/// A storm for a calendar that waits writes its deliveries and nothing else. Whatever the turn to come would not answer is
+/// requested.
+#[tokio::test]
+async fn a_delivery_leaves_a_key_alone_whose_turn_will_answer_it_and_no_other() {
+    let world = World::new().await;
+    let (calendar, waiting) = (Uuid::new_v4(), "reconcile_queue where kind = 'calendar'");
+    let sync = |since: &str| {
+        let data = json!({ "calendar_id": calendar, "last_updated_ts": since });
+        json!({ "event": "calendar.sync_events", "data": data }).to_string()
+    };
+    let generation = async || world.query(&format!("select generation from {waiting}")).await;
+    let deliver = async |body: &str| {
+        let id = format!("msg_{}", Uuid::new_v4().simple());
+        assert_eq!(Post::signed(&world, &id, body).status(&world).await, 204);
+        generation().await
+    };
+    let (early, usual, late) = ("2026-01-20T07:00:00Z", "2026-01-20T08:00:00Z", "2026-01-20T08:59:00Z");
+    let first = deliver(&sync(usual)).await;
+    for since in [usual, late] {
+        assert_eq!(deliver(&sync(since)).await, first, "{since}");
+    }
+    let update = update_of(calendar);
+    let cases = [
+        ("it looks further back", "", sync(early)),
+        ("the calendar itself changed", "", update.clone()),
+        (
+            "a turn has it in hand",
+            "lease_token = gen_random_uuid(), leased_until = now() + interval '1 year'",
+            sync(late),
+        ),
+        ("its run has begun", "progress = '{}'", sync(late)),
+        ("a turn of it failed", "attempt = 1", sync(late)),
+        ("it rests", "is_due = false", sync(late)),
+        ("it rests for long", "due_at = '2026-01-20T10:00:00Z'", sync(late)),
+        ("it is a sweep's, for later", "deadline = '2026-02-20T08:00:00Z'", sync(late)),
+        ("its turn died, and who knows what it had to look at", "since = null", sync(late)),
+    ];
+    for (why, state, body) in cases {
+        world.execute(&format!("delete from {waiting}")).await;
+        let before = deliver(&sync(usual)).await;
+        if !state.is_empty() {
+            world.execute(&format!("update reconcile_queue set {state} where kind = 'calendar'")).await;
+        }
+        assert_ne!(deliver(&body).await, before, "{why}");
+    }
+    world.execute(&format!("delete from {waiting}")).await;
+    let before = deliver(&update).await;
+    assert_eq!(deliver(&update).await, before, "all of it is looked at");
+    assert_ne!(deliver(&sync(early)).await, before, "but no further back than to the cursor");
+    world.finish_as_it_is().await;
+}
+
+/// It settles what was requested before it began, without a turn.
+#[tokio::test]
+async fn while_the_workspace_is_listed_each_delivery_is_requested() {
+    let world = World::new().await;
+    let generation = async || world.query("select generation from reconcile_queue where kind = 'calendar'").await;
+    let body = update_of(Uuid::new_v4());
+    assert_eq!(Post::signed(&world, "msg_1", &body).status(&world).await, 204);
+    let before = generation().await;
+    world
+        .execute(
+            "insert into reconcile_queue (kind, key, requested_at, due_at, deadline)
+             values ('workspace', '00000000-0000-0000-0000-000000000000', now(), now(), now())",
+        )
+        .await;
+    assert_eq!(Post::signed(&world, "msg_2", &body).status(&world).await, 204);
+    assert_ne!(generation().await, before);
+    world.finish_as_it_is().await;
+}
+
 #[tokio::test]
 async fn an_unknown_topic_is_recorded_and_left_alone() {
     let world = World::new().await;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use rollcall::{
-    domain::budget::CallClass,
+    domain::{budget::CallClass, event::EventId},
     sim::{self, Endpoint, Fault, NewCalendar, NewEvent},
-    store::{budget, budget::Grant},
+    store::{bot_keys, budget, budget::Grant},
 };
+use uuid::Uuid;
 
 use crate::world::World;
 
@@ -148,5 +149,43 @@ async fn a_call_that_another_replica_is_about_to_pay_for_is_not_paid_for_twice()
     let third = budget::take(&mut other, CallClass::ScheduleBot, world.now()).await.unwrap();
     assert_eq!(third, Grant::NotBefore(world.now() + TimeDelta::seconds(62)));
     drop(other);
+    world.finish().await;
+}
+
+/// A call is paid for with the key that it is for, before a meeting's start, and only once.
+#[tokio::test]
+async fn a_key_is_taken_with_its_call_and_costs_nothing_where_another_turn_holds_it() {
+    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
+    let (first, second, event) = (Uuid::new_v4(), Uuid::new_v4(), EventId(Uuid::new_v4()));
+    let hold = async |key, holder, pays_for| {
+        let (now, until) = (world.now(), world.now() + TimeDelta::seconds(45));
+        let held = bot_keys::hold(&world.db, key, event, holder, pays_for, now, until).await.unwrap();
+        held.map(|held| held.is_paid)
+    };
+    let schedule = Some(CallClass::ScheduleBot);
+    assert_eq!(hold("a", first, None).await, Some(false), "nothing is paid for unasked");
+    assert_eq!(hold("a", second, schedule).await, None);
+    assert_eq!(hold("b", second, schedule).await, Some(true), "so the budget is still there");
+    assert_eq!(hold("c", second, schedule).await, Some(false), "and now it is spent");
+    world.advance(TimeDelta::seconds(62));
+    assert_eq!(hold("c", second, schedule).await, Some(true));
+    world.execute("delete from bot_keys").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn each_bot_is_paid_for_once_before_its_meeting_and_in_it() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let spent = async || {
+        world.query("select count(*) from api_slots where class = 'schedule_bot' and taken_at > 'epoch'").await
+    };
+    for (minutes, bots) in [(60, "1"), (-5, "2")] {
+        let link = format!("https://acme.zoom.us/j/{bots}");
+        world.sim.create_event(calendar, NewEvent::new("Meeting", world.in_minutes(minutes), 30).at(&link));
+        world.settle().await;
+        assert_eq!(spent().await, bots);
+        assert_eq!(world.count_calls(Endpoint::ScheduleBot).to_string(), bots);
+    }
     world.finish().await;
 }

@@ -7,10 +7,12 @@ use rollcall::{
     domain::{budget::CallClass, calendar::CalendarId, event::EventId},
     store::{
         Error,
-        queue::{self, Claimed, Key, Request, Wanted},
+        pages::{self, Requests, RunAfter, Sequel},
+        queue::{self, Claimed, Key, Request, Wake, Wanted},
         queue_state, requests,
     },
 };
+use serde_json::json;
 use sqlx::{Executor, PgPool, postgres::PgListener};
 use uuid::Uuid;
 
@@ -368,6 +370,7 @@ async fn a_turn_that_lost_its_lease_ends_nothing() {
         queue::put_off(db, &lost, now, None, now).await,
         queue::park(db, &lost, "failed", now).await,
         queue::save_progress(db, &lost, &1.into()).await,
+        keep_progress_with_a_page(&queue.0, &lost).await,
     ];
     for end in ends {
         assert!(matches!(end, Err(Error::LeaseLost)), "{end:?}");
@@ -375,6 +378,17 @@ async fn a_turn_that_lost_its_lease_ends_nothing() {
     assert_eq!(queue.0.query(row).await, before);
     queue.settle(&claimed).await.unwrap();
     queue.0.finish().await;
+}
+
+async fn keep_progress_with_a_page(world: &World, claimed: &Claimed) -> Result<(), Error> {
+    let sequel = Sequel {
+        requests: Requests { cause: &|_| None, are_of_all: false },
+        run: RunAfter::GoesOn(claimed, &json!({ "changed": 1 })),
+        now: world.now(),
+        told_by: &Wake::default(),
+    };
+    let mut db = world.db.acquire().await.unwrap();
+    pages::mirror_page(&mut db, &[], world.now(), sequel).await.map(drop)
 }
 
 #[tokio::test]

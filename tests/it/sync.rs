@@ -371,6 +371,23 @@ async fn a_page_whose_payloads_are_large_is_mirrored_as_a_whole() {
     world.finish_as_it_is().await;
 }
 
+/// Over turns, and over the statements of a page that takes several.
+#[tokio::test]
+async fn a_run_tells_how_many_events_it_wrote() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.sim.knobs(|knobs| knobs.page_size = 3);
+    let large = format!(r#""raw":{{"x":"{}","#, "x".repeat(900_000));
+    for event in create_meetings(&world, calendar, 33) {
+        let shown = world.sim.event(event).unwrap().to_string();
+        world.sim.override_event(event, Some(shown.replacen(r#""raw":{"#, &large, 1)));
+    }
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from events").await, "33");
+    assert!(world.logs().contains("pages=11 events=33 changed=33"), "over two turns");
+    world.finish_as_it_is().await;
+}
+
 #[tokio::test]
 async fn a_storm_of_webhooks_for_a_calendar_costs_two_lists() {
     let world = World::with(&[("LIST_PAUSE", "2s")]).await;
