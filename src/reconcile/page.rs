@@ -32,15 +32,9 @@ impl Reconciler {
                 events::record_unreadable(&self.db, calendar, event_id, reason, sequel.now).await?;
             }
         }
-        let mirrored = if pages::fit_in_a_statement(&page.events) {
-            let mut db = self.db.acquire().await?;
-            pages::mirror_page(&mut db, &page.events, sent_at, sequel).await?
-        } else {
-            let mut tx = store::begin(&self.db).await?;
-            let mirrored = pages::mirror_page(&mut tx, &page.events, sent_at, sequel).await?;
-            tx.commit().await?;
-            mirrored
-        };
+        let mut db = self.db.acquire().await?;
+        let mirrored = pages::mirror_page(&mut db, &page.events, sent_at, sequel).await?;
+        drop(db);
         if mirrored.has_requested {
             self.wake.wake();
         }

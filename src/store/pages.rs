@@ -67,13 +67,13 @@ pub struct Mirrored {
 }
 
 /// Mirrors events, each unless a newer version is mirrored or nothing differs (P5). Returns those written. None of them counts
-/// as unreadable any more. One statement if they [`fit`](fit_in_a_statement): else together only in a transaction.
+/// as unreadable any more. In one statement, unless they are very large.
 ///
 /// `observed_at`: for a list or a retrieval, when the request was sent; for the answer to a bot call, when it was received. So
 /// an answer that has the bot is not undone by a list that was read before it.
 ///
 /// # Errors
-/// The database's. `Refused` if one of the events cannot be stored; then none is.
+/// The database's. `Refused` if one of the events cannot be stored.
 pub async fn mirror(
     db: &mut PgConnection,
     events: &[Event],
@@ -82,11 +82,12 @@ pub async fn mirror(
     Ok(mirror_with(db, events, observed_at, None).await?.written)
 }
 
-/// Mirrors a page, as [`mirror`] does, and what follows from it.
+/// Mirrors a page, as [`mirror`] does, and what follows from it: requests with the events that they are for, and how far the run
+/// has come with the last of them.
 ///
 /// # Errors
 /// Those of [`mirror`]. `LeaseLost` if the run that goes on is another turn's by now: then how far it came is not kept, while the
-/// events, and the requests for them, may be.
+/// events, and the requests for them, are.
 pub async fn mirror_page(
     db: &mut PgConnection,
     events: &[Event],
@@ -94,11 +95,6 @@ pub async fn mirror_page(
     sequel: Sequel<'_>,
 ) -> Result<Mirrored, Error> {
     mirror_with(db, events, observed_at, Some(sequel)).await
-}
-
-/// Whether these events are mirrored by one statement.
-pub fn fit_in_a_statement(events: &[Event]) -> bool {
-    events.iter().map(|event| event.raw.get().len()).sum::<usize>() <= STATEMENT_BYTES
 }
 
 async fn mirror_with(

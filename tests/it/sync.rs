@@ -371,6 +371,21 @@ async fn a_page_whose_payloads_are_large_is_mirrored_as_a_whole() {
     world.finish_as_it_is().await;
 }
 
+#[tokio::test]
+async fn what_is_over_is_mirrored_and_costs_no_turn() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    for minutes in [-120, 60] {
+        world.sim.create_event(calendar, NewEvent::new("Meeting", world.in_minutes(minutes), 30).at(LINK));
+    }
+    world.sim.deliver_due().await;
+    assert!(world.replica.worker.take_one_turn().await.unwrap());
+    assert_eq!(world.query("select count(*) from events").await, "2");
+    assert_eq!(world.query("select count(*) from reconcile_queue where kind = 'event'").await, "1");
+    world.settle().await;
+    world.finish().await;
+}
+
 /// Over turns, and over the statements of a page that takes several.
 #[tokio::test]
 async fn a_run_tells_how_many_events_it_wrote() {
