@@ -23,8 +23,9 @@ use crate::{
 
 /// How long a key is held by a turn that died. A turn that has too little left of it for a call takes the key anew.
 const HOLD: Duration = Duration::from_secs(45);
-/// How long after it was paid for a call may be made. The budget counts it when it was paid for, and the API when it comes.
-const PAID_FOR: TimeDelta = TimeDelta::seconds(1);
+/// How long after it was paid for a call may be made. The budget counts it when it was paid for, and the API when it comes: this
+/// is taken from what the budget leaves for the way and the clocks.
+const PAID_FOR: TimeDelta = TimeDelta::milliseconds(250);
 
 /// A deduplication key that a turn holds.
 #[derive(Debug)]
