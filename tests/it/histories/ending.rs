@@ -81,10 +81,11 @@ impl Stage<'_> {
         Err(Violation::new("the queue does not come to rest", describe_queue(self).await))
     }
 
-    /// When a key that waits, other than the sweep and what is parked, can next be claimed.
+    /// When a key that waits can next be claimed, other than what is parked, and the sweep unless it waits for budget.
     async fn next_due(&self) -> Option<DateTime<Utc>> {
         let next = sqlx::query_scalar(
-            "select min(greatest(due_at, leased_until)) from reconcile_queue where kind <> 'sweep' and isfinite(due_at)",
+            "select min(greatest(due_at, leased_until)) from reconcile_queue
+             where (kind <> 'sweep' or waits_for is not null) and isfinite(due_at)",
         );
         next.fetch_one(&self.site.db).await.unwrap()
     }
