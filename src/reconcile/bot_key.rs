@@ -44,8 +44,8 @@ pub(super) struct HeldKey {
 }
 
 impl Reconciler {
-    /// Takes a key for the turn with the lease token `holder`. Before the start of the meeting it pays for the call as well, which
-    /// follows at once. `db` is used if there is one.
+    /// Takes a key for the turn with the lease token `holder`. With `pays` the call is paid for as well, which follows at once. `db`
+    /// is used if there is one.
     pub(super) async fn hold_key(
         &self,
         db: Option<PoolConnection<Postgres>>,
@@ -53,14 +53,16 @@ impl Reconciler {
         event: EventId,
         holder: Uuid,
         has_begun: bool,
+        pays: bool,
     ) -> Result<HeldKey, Error> {
-        let now = self.clock.now();
-        let until = now + HOLD;
-        let pays_for = (!has_begun).then_some(CallClass::ScheduleBot);
         let mut db = match db {
             Some(db) => db,
             None => self.db.acquire().await?,
         };
+        // Once there is a connection: what is paid for is counted from now on.
+        let now = self.clock.now();
+        let until = now + HOLD;
+        let pays_for = pays.then_some(CallClass::ScheduleBot);
         let taken = bot_keys::hold(&mut *db, key, event, holder, pays_for, now, until).await?.ok_or(Error::KeyHeld)?;
         // None is held while a call is made.
         drop(db);

@@ -124,7 +124,10 @@ impl Reconciler {
                         known.is_fresh &= held.lasts_for_a_call(now);
                         self.release_key(held).await?;
                     }
-                    known.held = Some(self.hold_key(db, key, known.event.id, claimed.token, is_begun).await?);
+                    // Where the bot cannot be made there is no call to pay for.
+                    let pays = !is_begun && wish.as_ref().is_some_and(|wish| wish.bot.is_ok());
+                    let holder = claimed.token;
+                    known.held = Some(self.hold_key(db, key, known.event.id, holder, is_begun, pays).await?);
                 }
                 Plan::Schedule { .. } if is_begun && !known.is_fresh => self.read_afresh(known).await?,
                 Plan::Schedule { key, .. } => {

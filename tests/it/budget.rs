@@ -189,3 +189,21 @@ async fn each_bot_is_paid_for_once_before_its_meeting_and_in_it() {
     }
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_bot_that_cannot_be_made_is_not_paid_for() {
+    let mut world = World::with(&[("BOT_CONFIG", r#"{"bot_name":"{{ event.raw.sequence | int }}"}"#)]).await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let odd = world.meeting(calendar);
+    world.sim.override_event_json(odd, |event| event["raw"]["sequence"] = "odd".into());
+    world.settle().await;
+    assert_eq!(
+        world.query("select count(*) from reconcile_queue where due_at = 'infinity'").await,
+        "1",
+        "it is parked"
+    );
+    let spent = "select count(*) from api_slots where class = 'schedule_bot' and taken_at > 'epoch'";
+    assert_eq!(world.query(spent).await, "0");
+    world.finish_as_it_is().await;
+}
