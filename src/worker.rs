@@ -346,7 +346,7 @@ fn forget(in_hand: &mut HashMap<tokio::task::Id, Arc<Claimed>>, ended: Ended) {
     in_hand.remove(&id);
 }
 
-/// Wakes the loop for each commit that made keys due. A lost connection is made again; until then the loop polls.
+/// Wakes the loop for each commit of another process that made keys due, and for those of this one that did not wake it. A lost connection is made again; until then the loop polls.
 async fn listen(db: sqlx::PgPool, wake: Wake) {
     loop {
         let listening = async {

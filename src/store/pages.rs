@@ -212,9 +212,9 @@ async fn mirror_part(
          where wish.cause is not null and ($32 or wish.id in (select id from written))
          order by wish.id",
         "true",
-        // In this order, in which all transactions lock.
+        // All events' keys before the run's own, as other transactions lock them. What nothing here reads runs last.
         r#"select array(select id from written) as "written!",
-             (select pg_notify($33, $35)::text from requested limit 1) is not null as "has_requested!",
+             (select pg_notify($33, $35)::text from (select count(*) as keys from requested) as told where keys > 0) is not null as "has_requested!",
              exists (select from gone_on) as "has_gone_on!""#,
         &column(events, |event| event.id.0),
         &column(events, |event| event.calendar_id.0),

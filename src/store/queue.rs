@@ -3,7 +3,8 @@
 //!
 //! Rows are keys, not jobs: "look at calendar C, back to T". What must hold:
 //!
-//! - **No lost update.** A request moves `generation`; settling deletes the row only if the generation is still the one that
+//! - **No lost update.** A request moves `generation` (but for a delivery whose key waits already for a turn that will answer it:
+//!   see `deliveries::accept`); settling deletes the row only if the generation is still the one that
 //!   was claimed. A request that arrives during a turn so causes one more turn (P7), however many arrive.
 //! - **No two turns at once.** A claim takes a lease; all that end a turn match its token. A turn is cut off before its lease
 //!   ends (see `worker`), and a lease that has run out anyway counts as a failed attempt.
