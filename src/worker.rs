@@ -1,7 +1,7 @@
 //! The worker: claim, take the turn, and settle, retry, put off or park.
 //!
-//! One loop owns it all. It registers for the wake-up before it looks for work, so that a commit between the two is not
-//! missed, and polls as the floor: a lost NOTIFY or a lost connection costs a second. Waiting for budget holds no turn: a key
+//! One loop owns it all. A wake-up that comes while it looks for work is kept until it waits, so that no commit is missed, and
+//! it polls as the floor: a lost NOTIFY or a lost connection costs a second. Waiting for budget holds no turn: a key
 //! whose class of calls has none goes back to the queue, and claims skip its like until there is some.
 //!
 //! A turn is cut off well before its lease ends, so two turns for one key never overlap (P7), not even while one hangs.
@@ -88,10 +88,9 @@ impl Worker {
             while let Some(ended) = turns.try_join_next_with_id() {
                 forget(&mut in_hand, ended);
             }
-            let woken = wake.woken();
             let mut has_more = false;
             if looks {
-                let listings = in_hand.values().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
+                let listings = in_hand.values().filter(|claimed| claimed.key.is_listing()).count();
                 let (free, listings) =
                     (self.concurrency - turns.len(), self.listings_at_once().saturating_sub(listings));
                 let wakes = next_wake <= Instant::now();
@@ -99,7 +98,7 @@ impl Worker {
                     next_wake = Instant::now() + POLL_INTERVAL;
                 }
                 let claimed = self.claim_in_time(free, listings, wakes).await;
-                let listed = claimed.iter().filter(|claimed| !matches!(claimed.key, Key::Event(_))).count();
+                let listed = claimed.iter().filter(|claimed| claimed.key.is_listing()).count();
                 has_more = claimed.len() >= free || listed >= listings;
                 for claimed in claimed {
                     let (worker, claimed) = (self.clone(), Arc::new(claimed));
@@ -110,7 +109,7 @@ impl Worker {
             }
             looks = true;
             tokio::select! {
-                () = woken, if turns.len() < self.concurrency => {}
+                () = wake.woken(), if turns.len() < self.concurrency => {}
                 Some(ended) = turns.join_next_with_id() => {
                     forget(&mut in_hand, ended);
                     // Where all that was due is in hand, its place is for what comes.
@@ -346,7 +345,8 @@ fn forget(in_hand: &mut HashMap<tokio::task::Id, Arc<Claimed>>, ended: Ended) {
     in_hand.remove(&id);
 }
 
-/// Wakes the loop for each commit of another process that made keys due, and for those of this one that did not wake it. A lost connection is made again; until then the loop polls.
+/// Wakes the loop for each commit that made keys due, but for those of this process that have woken it themselves. A lost
+/// connection is made again; until then the loop polls.
 async fn listen(db: sqlx::PgPool, wake: Wake) {
     loop {
         let listening = async {

@@ -80,7 +80,7 @@ pub async fn accept(
              where calendar_id is not null
              group by calendar_id
          ) as wish
-         -- A key that waits for its first turn, and asks for as much, answers this too: the turn has yet to begin, and what it
+         -- A key that waits to be claimed, and asks for as much, answers this too: the turn has yet to begin, and what it
          -- reads is read later than this was sent. But a list of the workspace, which settles keys without a turn, may have begun
          -- before.
          where (

@@ -3,9 +3,9 @@
 //!
 //! Rows are keys, not jobs: "look at calendar C, back to T". What must hold:
 //!
-//! - **No lost update.** A request moves `generation` (but for a delivery whose key waits already for a turn that will answer it:
-//!   see `deliveries::accept`); settling deletes the row only if the generation is still the one that
-//!   was claimed. A request that arrives during a turn so causes one more turn (P7), however many arrive.
+//! - **No lost update.** A request moves `generation`; settling deletes the row only if the generation is still the one that
+//!   was claimed. A request that arrives during a turn so causes one more turn (P7), however many arrive. A delivery alone may
+//!   leave a key as it is that waits to be claimed, since whoever claims it looks later: see `deliveries::accept`.
 //! - **No two turns at once.** A claim takes a lease; all that end a turn match its token. A turn is cut off before its lease
 //!   ends (see `worker`), and a lease that has run out anyway counts as a failed attempt.
 //! - **No hint forgotten.** A claim moves `since` to `claimed_since`. Only settling forgets that; after a failure or a crash
@@ -62,6 +62,11 @@ impl Key {
             Self::Event(id) => id.0,
             Self::Sweep | Self::Workspace => Uuid::nil(),
         }
+    }
+
+    /// Whether its turn pages through lists.
+    pub fn is_listing(self) -> bool {
+        !matches!(self, Self::Event(_))
     }
 
     fn new(kind: &str, id: Uuid) -> Self {
@@ -133,7 +138,8 @@ macro_rules! request_keys {
                      attempt = case when isfinite(queue.due_at) then queue.attempt else 0 end,
                      due_at = least(queue.due_at, excluded.due_at),
                      is_due = true,
-                     -- What has changed concerns all configurations.
+                     -- What has changed concerns all configurations. Where a new one asks, an older replica may take the turn first,
+                     -- and leaves the key to it again.
                      waits_for = nullif(queue.waits_for, 'newest configuration'),
                      cause = excluded.cause,
                      events_only = queue.events_only and excluded.events_only

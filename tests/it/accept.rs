@@ -123,6 +123,29 @@ async fn while_the_workspace_is_listed_each_delivery_is_requested() {
     world.finish_as_it_is().await;
 }
 
+/// It keeps one while deliveries follow each other, for as long as the pool has others.
+#[tokio::test]
+async fn the_inbox_gives_its_connection_back_where_others_wait_for_it_and_where_nothing_follows() {
+    let world = World::new().await;
+    let url = world.vars["DATABASE_URL"].clone();
+    let deliver = async |inbox: &Inbox| assert_eq!(accept_at_once(&world, inbox, 1).await, [Ok(())]);
+
+    let only = store::pool(&url.clone().into(), 1).unwrap();
+    let (inbox, _writing) = Inbox::open(only.clone(), Duration::ZERO, Wake::default());
+    deliver(&inbox).await;
+    tokio::select! {
+        () = async { loop { deliver(&inbox).await } } => {}
+        taken = only.acquire() => drop(taken.expect("deliveries that follow each other keep it")),
+    }
+
+    let two = store::pool(&url.into(), 2).unwrap();
+    let (inbox, _writing) = Inbox::open(two.clone(), Duration::ZERO, Wake::default());
+    deliver(&inbox).await;
+    let (first, second) = tokio::join!(two.acquire(), two.acquire());
+    drop((first.unwrap(), second.expect("it is kept though nothing follows")));
+    world.finish_as_it_is().await;
+}
+
 #[tokio::test]
 async fn an_unknown_topic_is_recorded_and_left_alone() {
     let world = World::new().await;
