@@ -97,9 +97,8 @@ impl Worker {
                 if wakes {
                     next_wake = Instant::now() + POLL_INTERVAL;
                 }
-                let claimed = self.claim_in_time(free, listings, wakes).await;
-                let listed = claimed.iter().filter(|claimed| claimed.key.is_listing()).count();
-                has_more = claimed.len() >= free || listed >= listings;
+                let claimed;
+                (claimed, has_more) = self.claim_in_time(free, listings, wakes).await;
                 for claimed in claimed {
                     let (worker, claimed) = (self.clone(), Arc::new(claimed));
                     let turn = Arc::clone(&claimed);
@@ -150,22 +149,23 @@ impl Worker {
     /// # Errors
     /// The database's.
     pub async fn take_one_turn(&self) -> Result<bool, store::Error> {
-        let Some(claimed) = self.claim(1, 1, true).await?.pop() else { return Ok(false) };
+        let Some(claimed) = self.claim(1, 1, true).await?.0.pop() else { return Ok(false) };
         self.take_turn(&claimed).await;
         Ok(true)
     }
 
-    /// Claims nothing rather than wait for a database that does not answer: the loop has to hear that it should stop.
-    async fn claim_in_time(&self, free: usize, listings: usize, wakes: bool) -> Vec<Claimed> {
+    /// Claims nothing rather than wait for a database that does not answer: the loop has to hear that it should stop. Says as
+    /// well whether there may be more.
+    async fn claim_in_time(&self, free: usize, listings: usize, wakes: bool) -> (Vec<Claimed>, bool) {
         match timeout(CLAIM_LIMIT, self.claim(free, listings, wakes)).await {
             Ok(Ok(claimed)) => return claimed,
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot claim; trying again"),
             Err(_) => tracing::warn!("the database does not answer; trying again"),
         }
-        vec![]
+        (vec![], true)
     }
 
-    async fn claim(&self, free: usize, listings: usize, wakes: bool) -> Result<Vec<Claimed>, store::Error> {
+    async fn claim(&self, free: usize, listings: usize, wakes: bool) -> Result<(Vec<Claimed>, bool), store::Error> {
         let now = self.reconciler.clock.now();
         // Even if none can be taken now: when one can, the most urgent has to be among them.
         if wakes {
@@ -173,11 +173,14 @@ impl Worker {
         }
         let keys = self.reconciler.health.claimable(free, now);
         if keys == 0 {
-            return Ok(vec![]);
+            return Ok((vec![], true));
         }
         let (blocked, is_newest) = (self.blocked_classes(now), self.reconciler.configuration.is_newest());
         let wanted = Wanted { keys, listings, blocked: &blocked, is_newest };
-        queue::claim(&self.reconciler.db, wanted, now, LEASE).await
+        let claimed = queue::claim(&self.reconciler.db, wanted, now, LEASE).await?;
+        let listed = claimed.iter().filter(|claimed| claimed.key.is_listing()).count();
+        let has_more = claimed.len() >= keys || listed >= listings;
+        Ok((claimed, has_more))
     }
 
     /// Turns of calendars and of the sweep: they page through long lists, and while the API is slow they must not keep

@@ -153,10 +153,12 @@ impl Writer {
     async fn commit_on(&self, connection: &mut PgConnection, deliveries: &[Delivery]) -> Result<(), store::Error> {
         let Some(now) = deliveries.iter().map(|delivery| delivery.received_at).max() else { return Ok(()) };
         // Committed by itself: nothing leaves a connection in the midst of a transaction, see `store::begin`.
-        let accepted = deliveries::accept(connection, deliveries, self.list_pause, &self.wake, now).await?;
-        if accepted.has_requested {
+        let accepted = deliveries::accept(connection, deliveries, self.list_pause, &self.wake, now).await;
+        // What failed may be committed all the same.
+        if accepted.as_ref().map_or(true, |accepted| accepted.has_requested) {
             self.wake.wake();
         }
+        let accepted = accepted?;
         let mut new: Option<HashSet<String>> = accepted.new.map(HashSet::from_iter);
         let is_new = |delivery: &&Delivery| new.as_mut().is_none_or(|new| new.remove(&delivery.id));
         for delivery in deliveries.iter().filter(is_new) {

@@ -16,7 +16,9 @@ use crate::{
     domain::{budget::CallClass, event::EventId},
     recall::{CALL_TIMEOUT, Failure},
     store::{
-        self, bot_keys, decisions, pages,
+        self, bot_keys, budget,
+        budget::Taken,
+        decisions, pages,
         queue::{self, Key, Request},
     },
 };
@@ -39,8 +41,8 @@ pub(super) struct HeldKey {
     pub(super) is_covered: bool,
     /// A call for the event was made, by this turn or an earlier one, and nobody knows what became of it.
     is_open: bool,
-    /// When Schedule Bot was paid for, if it was and has not been called since.
-    paid_at: Option<DateTime<Utc>>,
+    /// What Schedule Bot was paid with, if it was and has not been called since.
+    paid: Option<Taken>,
 }
 
 impl Reconciler {
@@ -73,7 +75,7 @@ impl Reconciler {
             until,
             is_covered: false,
             is_open: taken.open.contains(&event),
-            paid_at: taken.is_paid.then_some(now),
+            paid: taken.paid,
         };
         if has_begun {
             match self.is_covered(key, event, &taken.open).await {
@@ -126,6 +128,16 @@ impl Reconciler {
         Ok(true)
     }
 
+    /// Pays for Schedule Bot, which is called now: with what it was paid for when the key was taken, if that has not been used.
+    pub(super) async fn spend_on_bot(&self, held: Option<&mut HeldKey>) -> Result<(), Error> {
+        let now = self.clock.now();
+        match held.and_then(|held| held.paid.take()) {
+            Some(taken) if now - taken.at <= PAID_FOR => Ok(()),
+            Some(taken) if budget::retake(&self.db, CallClass::ScheduleBot, taken, now).await? => Ok(()),
+            _ => self.spend(CallClass::ScheduleBot).await,
+        }
+    }
+
     /// Lets go of a key.
     pub(super) async fn release_key(&self, held: HeldKey) -> Result<(), Error> {
         if !held.is_open {
@@ -143,11 +155,6 @@ impl HeldKey {
         now + CALL_TIMEOUT < self.until
     }
 
-    /// Whether the call that is made now is paid for. No other is.
-    pub(super) fn spend(&mut self, now: DateTime<Utc>) -> bool {
-        self.paid_at.take().is_some_and(|paid_at| now - paid_at <= PAID_FOR)
-    }
-
     /// A call with the key is made.
     pub(super) fn open(&mut self) {
         self.is_open = true;
@@ -156,31 +163,5 @@ impl HeldKey {
     /// It is known, and committed, what became of it.
     pub(super) fn close(&mut self) {
         self.is_open = false;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_paid_for_is_one_call_at_once() {
-        let paid_at = DateTime::UNIX_EPOCH;
-        let held = || HeldKey {
-            key: String::new(),
-            event: EventId(Uuid::nil()),
-            holder: Uuid::nil(),
-            until: paid_at + HOLD,
-            is_covered: false,
-            is_open: false,
-            paid_at: Some(paid_at),
-        };
-        let mut used = held();
-        assert!(used.spend(paid_at + PAID_FOR));
-        assert!(!used.spend(paid_at), "once");
-        assert!(
-            !held().spend(paid_at + PAID_FOR + TimeDelta::milliseconds(1)),
-            "the budget is of a minute ago by then"
-        );
     }
 }

@@ -200,9 +200,7 @@ impl Reconciler {
         let bot = wish.bot.as_ref().map_err(Clone::clone)?;
         let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
         self.doubt_config(known, key).await?;
-        if !known.held.as_mut().is_some_and(|held| held.spend(self.clock.now())) {
-            self.spend(CallClass::ScheduleBot).await?;
-        }
+        self.spend_on_bot(known.held.as_mut()).await?;
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
         let is_done = match self.call_paid(call).await {

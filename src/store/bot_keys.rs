@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Error,
-    budget::{WINDOW, take_slot},
+    budget::{Taken, WINDOW, take_slot},
 };
 use crate::domain::{budget::CallClass, event::EventId};
 
@@ -15,8 +15,8 @@ use crate::domain::{budget::CallClass, event::EventId};
 pub struct Held {
     /// The events whose calls with this key were open before.
     pub open: Vec<EventId>,
-    /// A call was paid for.
-    pub is_paid: bool,
+    /// What a call was paid with, if one was.
+    pub paid: Option<Taken>,
 }
 
 /// Takes a key for a turn of `event` with the lease token `holder`, `until` then at most, and notes that it is about to call.
@@ -47,7 +47,7 @@ pub async fn hold(
              returning coalesce((select open_calls from before), '{}') as open
          ),",
         "exists (select from held)",
-        r#"select open as "open!", exists (select from taken) as "is_paid!" from held"#,
+        r#"select open as "open!", (select slot from taken) as slot from held"#,
         pays_for.map(CallClass::as_str),
         now - WINDOW,
         now,
@@ -58,7 +58,10 @@ pub async fn hold(
     )
     .fetch_optional(db)
     .await?;
-    Ok(held.map(|held| Held { open: held.open.into_iter().map(EventId).collect(), is_paid: held.is_paid }))
+    Ok(held.map(|held| Held {
+        open: held.open.into_iter().map(EventId).collect(),
+        paid: held.slot.map(|slot| Taken::new(slot, now)),
+    }))
 }
 
 /// Notes that it is known what became of an event's call.

@@ -71,6 +71,20 @@ macro_rules! take_slot {
 }
 pub(super) use take_slot;
 
+/// A slot that was taken for a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    slot: i32,
+    /// When: the call counts from then on.
+    pub at: DateTime<Utc>,
+}
+
+impl Taken {
+    pub(super) fn new(slot: i32, at: DateTime<Utc>) -> Self {
+        Self { slot, at }
+    }
+}
+
 /// Takes a slot for one call that is made now.
 ///
 /// # Errors
@@ -91,6 +105,30 @@ pub async fn take(db: &mut PgConnection, class: CallClass, now: DateTime<Utc>) -
     // The slots that were free a moment ago may have been locked: come back soon, not at a time that has passed.
     let soonest = now + TimeDelta::milliseconds(100);
     Ok(Grant::NotBefore(free_at.unwrap_or(soonest).max(soonest)))
+}
+
+/// Takes the same slot anew, for a call that was not made when it was taken and is made now. Returns whether it could be.
+///
+/// # Errors
+/// The database's.
+pub async fn retake(
+    db: impl PgExecutor<'_>,
+    class: CallClass,
+    taken: Taken,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let retaken = sqlx::query!(
+        "update api_slots set taken_at = $4
+         where class = $1 and slot = $2 and taken_at = $3
+           and not exists (select from api_pauses where class = $1 and until > $4)",
+        class.as_str(),
+        taken.slot,
+        taken.at,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(retaken.rows_affected() > 0)
 }
 
 /// Holds a class for all replicas, as a 429 told.

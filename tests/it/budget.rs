@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
     domain::{budget::CallClass, event::EventId},
     sim::{self, Endpoint, Fault, NewCalendar, NewEvent},
     store::{bot_keys, budget, budget::Grant},
 };
+use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::{life::until, world::World};
 
 /// No window of a minute with more calls than the API allows, which the simulator would answer 429; and between the first
 /// burst, which an idle system may spend at once, and the last full one, 95 % of what it allows in that time.
@@ -160,7 +161,7 @@ async fn a_key_is_taken_with_its_call_and_costs_nothing_where_another_turn_holds
     let hold = async |key, holder, pays_for| {
         let (now, until) = (world.now(), world.now() + TimeDelta::seconds(45));
         let held = bot_keys::hold(&world.db, key, event, holder, pays_for, now, until).await.unwrap();
-        held.map(|held| held.is_paid)
+        held.map(|held| held.paid.is_some())
     };
     let schedule = Some(CallClass::ScheduleBot);
     assert_eq!(hold("a", first, None).await, Some(false), "nothing is paid for unasked");
@@ -187,6 +188,53 @@ async fn each_bot_is_paid_for_once_before_its_meeting_and_in_it() {
         assert_eq!(spent().await, bots);
         assert_eq!(world.count_calls(Endpoint::ScheduleBot).to_string(), bots);
     }
+    world.finish().await;
+}
+
+/// Between the two the database is slow. The call counts from when it is made, and is paid for once all the same.
+#[tokio::test]
+async fn a_call_that_comes_late_after_it_was_paid_for_takes_the_same_slot_anew() {
+    let mut world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.settle().await;
+    world.restart(&[("BOT_CONFIG", r#"{"bot_name":"Another"}"#)]).await;
+    let mut lock = world.db.begin().await.unwrap();
+    lock.execute("select from decisions for update").await.unwrap();
+    let worker = world.replica.worker.clone();
+    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    let is_waited_for =
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    until(async || world.query(is_waited_for).await == "true").await;
+    let paid_at = world.now();
+    world.advance(TimeDelta::seconds(1));
+    lock.rollback().await.unwrap();
+    turns.await.unwrap();
+    let taken = sqlx::query_scalar(
+        "select taken_at from api_slots where class = 'schedule_bot' order by taken_at desc limit 3",
+    );
+    let taken: Vec<DateTime<Utc>> = taken.fetch_all(&world.db).await.unwrap();
+    assert_eq!(taken, [paid_at + TimeDelta::seconds(1), paid_at, DateTime::UNIX_EPOCH]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_slot_is_taken_anew_by_nobody_but_who_took_it_and_in_no_pause() {
+    let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
+    let (class, key, event) = (CallClass::ScheduleBot, "a", EventId(Uuid::new_v4()));
+    let (now, until) = (world.now(), world.now() + TimeDelta::seconds(45));
+    let held = bot_keys::hold(&world.db, key, event, Uuid::new_v4(), Some(class), now, until).await.unwrap();
+    let paid = held.unwrap().paid.unwrap();
+    budget::pause(&world.db, class, now + TimeDelta::seconds(10)).await.unwrap();
+    let retake = async |after| budget::retake(&world.db, class, paid, now + TimeDelta::seconds(after)).await.unwrap();
+    assert!(!retake(1).await, "a pause is for all calls");
+    let mut db = world.db.acquire().await.unwrap();
+    let take =
+        async |db: &mut PgConnection, after| budget::take(db, class, now + TimeDelta::seconds(after)).await.unwrap();
+    assert_eq!(take(&mut db, 62).await, Grant::Now);
+    assert!(!retake(63).await, "another's by now");
+    drop(db);
+    world.execute("delete from bot_keys").await;
     world.finish().await;
 }
 

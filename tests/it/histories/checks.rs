@@ -9,7 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rollcall::sim::{Bot, BotState, Call, Endpoint, Sim};
+use rollcall::{
+    domain::budget::CallClass,
+    sim::{Bot, BotState, Call, Endpoint, Sim},
+};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -89,8 +92,9 @@ impl Watch {
         before: &BTreeMap<Uuid, Mirrored>,
     ) -> Result<(), Violation> {
         for call in calls {
-            let (class, limit) = class(call, stage);
-            let times = self.calls.entry(class).or_default();
+            let class = class(call.endpoint);
+            let limit = limit(class, stage);
+            let times = self.calls.entry(class.as_str()).or_default();
             times.push_back(call.at);
             while times.front().is_some_and(|at| *at + TimeDelta::seconds(60) <= call.at) {
                 times.pop_front();
@@ -141,12 +145,22 @@ impl Watch {
     }
 }
 
-fn class(call: &Call, stage: &Stage<'_>) -> (&'static str, u32) {
-    match call.endpoint {
-        Endpoint::ListCalendars | Endpoint::ListEvents => ("list", stage.limits.list_events),
-        Endpoint::ScheduleBot => ("schedule", stage.limits.schedule),
-        Endpoint::DeleteBot => ("delete", stage.limits.delete),
-        _ => ("read", stage.limits.others),
+/// What shares a limit with it.
+pub fn class(endpoint: Endpoint) -> CallClass {
+    match endpoint {
+        Endpoint::ListCalendars | Endpoint::ListEvents => CallClass::List,
+        Endpoint::ScheduleBot => CallClass::ScheduleBot,
+        Endpoint::DeleteBot => CallClass::DeleteBot,
+        _ => CallClass::Read,
+    }
+}
+
+fn limit(class: CallClass, stage: &Stage<'_>) -> u32 {
+    match class {
+        CallClass::List => stage.limits.list_events,
+        CallClass::Read => stage.limits.others,
+        CallClass::ScheduleBot => stage.limits.schedule,
+        CallClass::DeleteBot => stage.limits.delete,
     }
 }
 

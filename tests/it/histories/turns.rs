@@ -1,6 +1,6 @@
 //! Turns: whole ones, two at once, ones that die in the middle, and ones that hang beyond their lease.
 
-use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use futures_util::future::join_all;
 use rollcall::{
@@ -8,19 +8,49 @@ use rollcall::{
     worker::Worker,
 };
 
-use super::{Violation, checks::Watch, operation::Setting, stage::Stage};
+use super::{
+    Violation,
+    checks::{Watch, class},
+    operation::Setting,
+    stage::Stage,
+};
 
 impl Stage<'_> {
     /// Takes up to `count` turns, and looks after each. Returns early when no key is due.
     pub async fn take_turns(&mut self, replica: usize, count: usize, watch: &mut Watch) -> Result<(), Violation> {
         for _ in 0..count {
+            let paid = self.count_paid().await;
+            // Where the database's answer is lost, a turn does not know what it has paid for.
+            let is_disturbed = self.site.proxy.is_closed() || !self.site.proxy.has_cut();
             let took = take_one_turn(self.replicas[replica].worker.clone()).await;
+            self.look_at_payment(&paid, is_disturbed).await?;
             watch.look(self).await?;
             if !took {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// P8: a turn pays for each call that it makes, and for none that it does not make. `before`: what was paid until then.
+    async fn look_at_payment(&self, before: &BTreeMap<String, i64>, is_disturbed: bool) -> Result<(), Violation> {
+        let mut made: BTreeMap<String, i64> = BTreeMap::new();
+        for call in self.sim.calls() {
+            *made.entry(class(call.endpoint).as_str().to_owned()).or_default() += 1;
+        }
+        let mut paid = self.count_paid().await;
+        paid.iter_mut().for_each(|(class, count)| *count -= before.get(class).copied().unwrap_or_default());
+        paid.retain(|_, count| *count != 0);
+        if is_disturbed || paid == made {
+            return Ok(());
+        }
+        Err(Violation::new("calls were not paid for one by one", format!("paid: {paid:?}, made: {made:?}")))
+    }
+
+    /// Calls that were paid for at the present time, by class.
+    async fn count_paid(&self) -> BTreeMap<String, i64> {
+        let paid = sqlx::query_as("select class, count(*) from api_slots where taken_at = $1 group by class");
+        paid.bind(self.now()).fetch_all(&self.site.db).await.unwrap().into_iter().collect()
     }
 
     pub async fn take_turns_together(&mut self, count: usize, watch: &mut Watch) -> Result<(), Violation> {
