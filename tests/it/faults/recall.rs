@@ -1,6 +1,6 @@
 //! The simulated Recall in a process of its own, told what to do over its control plane.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use reqwest::{Client, Method};
@@ -100,7 +100,7 @@ impl Recall {
             let events = self.look(&format!("calendars/{}/events", calendar["id"].as_str().unwrap())).await;
             calendars.push((calendar, events));
         }
-        Seen { now: self.now().await, calendars, bots }
+        Seen { now: self.now().await, calendars, bots, said: BTreeMap::new() }
     }
 
     async fn look<T: DeserializeOwned>(&self, path: &str) -> T {

@@ -12,7 +12,14 @@ use serde_json::Value;
 use sqlx::{Row, types::Json};
 use uuid::Uuid;
 
-use super::{Violation, checks::Watch, operation::Forgery, oracle, player::LINKS, stage::Stage};
+use super::{
+    Violation,
+    checks::Watch,
+    operation::Forgery,
+    oracle,
+    player::LINKS,
+    stage::{ADMIN_TOKEN, Stage},
+};
 
 /// Rounds of turns after which a stage that does not come to rest never will.
 const MAX_ROUNDS: usize = 300;
@@ -32,7 +39,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
     // Where nothing failed but webhooks, the sweep is enough: no meeting waits for a full sync.
     if !watch.needs_full_sync {
         check_mirror(stage, Bots::MayDiffer).await?;
-        oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.past)?;
+        check_bots(stage, watch).await?;
     }
     // A change of bots that touched no event is found by a full sync, and what that does may be another such change.
     for _ in 0..2 {
@@ -44,7 +51,7 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
     stage.settle(watch).await?;
     check_queue(stage).await?;
     check_mirror(stage, Bots::Same).await?;
-    oracle::check_bots(&oracle::Seen::of(&stage.sim), &stage.policy(), &watch.past)?;
+    check_bots(stage, watch).await?;
     check_that_all_is_quiet(stage, watch).await?;
     check_secrets(stage).await
 }
@@ -149,6 +156,13 @@ async fn check_queue(stage: &Stage<'_>) -> Result<(), Violation> {
     if recorded > 0 { Err(Violation::new("a forged delivery is recorded", recorded.to_string())) } else { Ok(()) }
 }
 
+async fn check_bots(stage: &Stage<'_>, watch: &Watch) -> Result<(), Violation> {
+    let said = sqlx::query_as("select id, aspect, value from settings").fetch_all(&stage.site.db).await.unwrap();
+    let said = said.into_iter().map(|(id, aspect, value): (Uuid, String, String)| ((id, aspect), value)).collect();
+    let seen = oracle::Seen { said, ..oracle::Seen::of(&stage.sim) };
+    oracle::check_bots(&seen, &stage.policy(), &watch.past)
+}
+
 async fn calls_in_doubt(stage: &Stage<'_>) -> BTreeSet<(String, Uuid)> {
     let open = sqlx::query_as("select key, unnest(open_calls) from bot_keys");
     open.fetch_all(&stage.site.db).await.unwrap().into_iter().collect()
@@ -249,7 +263,7 @@ async fn check_that_all_is_quiet(stage: &mut Stage<'_>, watch: &mut Watch) -> Re
 
 /// P10.
 async fn check_secrets(stage: &Stage<'_>) -> Result<(), Violation> {
-    let secrets = [sim::DEFAULT_API_KEY, sim::DEFAULT_SECRET];
+    let secrets = [sim::DEFAULT_API_KEY, sim::DEFAULT_SECRET, ADMIN_TOKEN];
     let logs = stage.site.logs();
     let mut unmentionable = secrets.iter().chain(&LINKS).chain(&["Secret"]);
     if let Some(line) = logs.lines().find(|line| unmentionable.any(|secret| line.contains(secret))) {
@@ -260,6 +274,7 @@ async fn check_secrets(stage: &Stage<'_>) -> Result<(), Violation> {
              select t::text from deliveries t union all select t::text from reconcile_queue t
              union all select t::text from calendars t union all select t::text from events t
              union all select t::text from decisions t union all select t::text from unreadable_events t
+             union all select t::text from settings t
          ) as row (text) where text like any ($1)",
     );
     let patterns: Vec<String> = secrets.iter().map(|secret| format!("%{secret}%")).collect();

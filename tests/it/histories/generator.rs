@@ -47,6 +47,7 @@ fn nearer(operation: Operation, rng: &mut Rng) -> Operation {
             Operation::Move { event: event % 4, in_minutes: near(in_minutes, rng) }
         }
         Operation::Retitle { event, title } => Operation::Retitle { event: event % 4, title },
+        Operation::Override { event, record } => Operation::Override { event: event % 4, record },
         Operation::Kick { event } => Operation::Kick { event: event % 4 },
         Operation::Advance { minutes } => Operation::Advance { minutes: minutes.min(16) },
         other => other,
@@ -82,7 +83,7 @@ type Kind = (u32, fn(&mut Rng) -> Operation);
 
 fn operation(rng: &mut Rng, trouble: u32) -> Operation {
     let fault = 3 * trouble;
-    let kinds: [Kind; 10] = [
+    let kinds: [Kind; 11] = [
         (22, people),
         (8, |rng| Operation::Advance {
             minutes: *rng.choice(&[1, 2, 5, 10, 16, 30, 60, 240, 1440, 4320, 20160]).unwrap(),
@@ -92,6 +93,7 @@ fn operation(rng: &mut Rng, trouble: u32) -> Operation {
         (28, turns),
         (3, calendars),
         (3, restarts),
+        (3, sayings),
         (2 * fault, calls_that_fail),
         (trouble, odd_events),
         (fault, deaths),
@@ -195,6 +197,19 @@ fn restarts(rng: &mut Rng) -> Operation {
         Setting::BotPerEvent,
     ];
     Operation::Restart { replica: rng.usize(..2), with: *rng.choice(&settings).unwrap() }
+}
+
+fn sayings(rng: &mut Rng) -> Operation {
+    let (event, calendar) = (rng.usize(..8), rng.usize(..4));
+    match rng.u8(..12) {
+        0..=4 => Operation::Override { event, record: *rng.choice(&[Some(true), Some(false), None]).unwrap() },
+        5 | 6 => {
+            Operation::OverrideCalendar { calendar, record: *rng.choice(&[Some(true), Some(false), None]).unwrap() }
+        }
+        7 | 8 => Operation::RuleOf { calendar, all: *rng.choice(&[Some(true), Some(false), None]).unwrap() },
+        9 | 10 => Operation::Pause { calendar: Some(calendar), is_on: rng.bool() },
+        _ => Operation::Pause { calendar: None, is_on: rng.u8(..3) == 0 },
+    }
 }
 
 fn calls_that_fail(rng: &mut Rng) -> Operation {

@@ -110,6 +110,26 @@ pub enum Operation {
         event: usize,
     },
 
+    /// Somebody says that an event gets a bot, or none, or takes it back.
+    Override {
+        event: usize,
+        record: Option<bool>,
+    },
+    OverrideCalendar {
+        calendar: usize,
+        record: Option<bool>,
+    },
+    /// Gives a calendar the rule `all`, or `none`, or takes it away.
+    RuleOf {
+        calendar: usize,
+        all: Option<bool>,
+    },
+    /// Begins a pause, or ends it: of a calendar, or of everything.
+    Pause {
+        calendar: Option<usize>,
+        is_on: bool,
+    },
+
     /// Posts what is due, or one of what is due.
     Deliver,
     DeliverOne {

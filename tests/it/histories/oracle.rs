@@ -1,4 +1,4 @@
-//! The oracle: which bots there should be, told from the simulator's calendars and the configuration alone.
+//! The oracle: which bots there should be, told from the simulator's calendars, the configuration, and what people said.
 //!
 //! It is written apart from `domain::plan`, from the API's own JSON. The demo has one of its own that knows one configuration
 //! and forgives more: it watches a show, this one judges.
@@ -34,13 +34,28 @@ pub struct Seen {
     pub calendars: Vec<(Value, Vec<Value>)>,
     /// Every bot there ever was.
     pub bots: Vec<Bot>,
+    /// What people said, by the calendar's or the event's id, nil for all, and the aspect.
+    pub said: BTreeMap<(Uuid, String), String>,
 }
 
 impl Seen {
     pub fn of(sim: &Sim) -> Self {
         let events = |calendar: &Value| sim.events(calendar["id"].as_str().unwrap().parse().unwrap());
         let calendars = sim.calendars().into_iter().map(|calendar| (calendar.clone(), events(&calendar))).collect();
-        Self { now: sim.clock().now(), calendars, bots: sim.all_bots() }
+        Self { now: sim.clock().now(), calendars, bots: sim.all_bots(), said: BTreeMap::new() }
+    }
+
+    /// Whether an event of a calendar is to have a bot, as far as people and `policy` say.
+    fn is_recorded(&self, calendar: &Value, event: Uuid, policy: &Policy) -> bool {
+        let calendar: Uuid = calendar["id"].as_str().unwrap_or_default().parse().unwrap_or_default();
+        let said = |id: Uuid, aspect: &str| self.said.get(&(id, aspect.to_owned())).map(String::as_str);
+        if said(Uuid::nil(), "pause").or(said(calendar, "pause")).is_some() {
+            return false;
+        }
+        match said(event, "override").or(said(calendar, "override")) {
+            Some(verdict) => verdict == "record",
+            None => said(calendar, "record_when").unwrap_or(policy.record_when.as_str()) != "none",
+        }
     }
 
     fn has(&self, event: Uuid) -> bool {
@@ -121,12 +136,12 @@ fn judge_upcoming(
 
 fn wanted_bots(seen: &Seen, policy: &Policy) -> BTreeMap<String, Wanted> {
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
-    if policy.record_when.as_str() == "none" {
-        return wanted;
-    }
     for (calendar, events) in seen.calendars.iter().filter(|(calendar, _)| calendar["status"] == "connected") {
         for event in events {
             let Some((id, meeting)) = read_wanted(event, seen.now) else { continue };
+            if !seen.is_recorded(calendar, id, policy) {
+                continue;
+            }
             let key = key(policy.deduplication, calendar, id, &meeting);
             let titles = meeting.titles.clone();
             let of_key = wanted.entry(key).or_insert(meeting);

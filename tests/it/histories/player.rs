@@ -12,7 +12,7 @@ use super::{
     checks::Watch,
     ending,
     operation::{Forgery, Operation},
-    stage::{Site, Stage},
+    stage::{ADMIN_TOKEN, Site, Stage},
 };
 
 /// What the meetings are joined by. It must appear in no log.
@@ -45,6 +45,10 @@ impl Stage<'_> {
             Operation::Together { count } => return self.take_turns_together(count, watch).await,
             Operation::Crowd { replica, count } => self.take_turns_at_once(replica, count).await,
             Operation::Forge(forgery) => return self.forge(forgery).await,
+            Operation::Override { .. }
+            | Operation::OverrideCalendar { .. }
+            | Operation::RuleOf { .. }
+            | Operation::Pause { .. } => self.say(operation).await,
             Operation::Kill { replica, polls } => {
                 self.kill_in_turn(replica, polls).await;
                 watch.late_calls += 1;
@@ -186,6 +190,35 @@ impl Stage<'_> {
     fn mend(&self, event: Uuid) {
         self.sim.override_event(event, None);
         self.sim.edit_event(event, |_| {});
+    }
+
+    /// By the operator's API. It may be refused: what it is about is not mirrored, or the database is away.
+    async fn say(&self, operation: Operation) {
+        let of_calendar =
+            |number: usize, aspect: &str| nth(&self.calendars(), number).map(|id| format!("calendars/{id}/{aspect}"));
+        let verdict = |record: Option<bool>| record.map(|record| if record { "record" } else { "skip" });
+        let (path, value) = match operation {
+            Operation::Override { event, record } => {
+                (nth(&self.events(), event).map(|id| format!("events/{id}/override")), verdict(record))
+            }
+            Operation::OverrideCalendar { calendar, record } => (of_calendar(calendar, "override"), verdict(record)),
+            Operation::RuleOf { calendar, all } => {
+                (of_calendar(calendar, "record_when"), all.map(|all| if all { "all" } else { "none" }))
+            }
+            Operation::Pause { calendar: Some(calendar), is_on } => {
+                (of_calendar(calendar, "pause"), is_on.then_some(""))
+            }
+            Operation::Pause { calendar: None, is_on } => (Some("pause".to_owned()), is_on.then_some("")),
+            _ => return,
+        };
+        let Some(path) = path else { return };
+        let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/{path}", self.operator));
+        let request = match value {
+            Some(value) => client.put(url).body(serde_json::json!({ "value": value, "who": "Ada" }).to_string()),
+            None => client.delete(url),
+        };
+        let status = request.bearer_auth(ADMIN_TOKEN).send().await.unwrap().status().as_u16();
+        assert!([200, 404, 503].contains(&status), "{status} for {operation:?}");
     }
 
     async fn forge(&self, forgery: Forgery) -> Result<(), Violation> {

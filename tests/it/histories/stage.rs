@@ -34,6 +34,9 @@ use crate::world::{NOW, create_database, drop_database, receiver};
 /// After these, a pool has thrown away the connections that broke.
 const PREPARE_ATTEMPTS: usize = 10;
 
+/// Who has it may say what gets a bot. It must appear in no log and no row.
+pub const ADMIN_TOKEN: &str = "the-token-of-whoever-may-say-what-gets-a-bot";
+
 /// What outlives a history.
 pub struct Site {
     database: String,
@@ -106,6 +109,8 @@ pub struct Stage<'a> {
     pub hung: Vec<JoinHandle<()>>,
     /// Where webhooks go.
     pub receiver: String,
+    /// Where the operator's API is.
+    pub operator: String,
     client: Client,
     serving: JoinHandle<()>,
 }
@@ -143,15 +148,17 @@ impl<'a> Stage<'a> {
             ("RECALL_WEBHOOK_SECRETS", sim::DEFAULT_SECRET.to_owned()),
             ("RECALL_LIMITS", format!("list={list},read={read},bot={bot}")),
             ("ALLOW_DEDUPLICATION_CHANGE", "true".to_owned()),
+            ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             // Time passes between operations alone.
             ("LIST_PAUSE", "0s".to_owned()),
         ]);
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();
-        let (receiver, serving) = serve(&config, &site.pools[0], &clock).await;
+        let (operator, serving) = serve(&config, &site.pools[0], &clock).await;
+        let receiver = format!("{operator}/webhooks/recall");
         sim.set_endpoint(&receiver);
         let replicas = [(); 2].map(|()| Replica { vars: vars.clone(), worker: None });
-        let mut stage = Self { site, sim, clock, replicas, limits, hung: vec![], receiver, client, serving };
+        let mut stage = Self { site, sim, clock, replicas, limits, hung: vec![], receiver, operator, client, serving };
         stage.restart(0, Setting::Same).await;
         stage.restart(1, Setting::Same).await;
         stage
@@ -255,7 +262,7 @@ fn read_config(vars: &BTreeMap<&'static str, String>) -> Config {
 async fn serve(config: &Config, db: &PgPool, clock: &Clock) -> (String, JoinHandle<()>) {
     let receiver = receiver(config, db, ApiHealth::default(), clock);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/webhooks/recall", listener.local_addr().unwrap());
+    let url = format!("http://{}", listener.local_addr().unwrap());
     (url, tokio::spawn(async move { axum::serve(listener, router(receiver)).await.unwrap() }))
 }
 
