@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ fn latest_disconnection(status_changes: &RawValue) -> Option<DateTime<Utc>> {
 }
 
 #[derive(Debug, Deserialize)]
-struct WireEvent {
+struct WireEvent<'a> {
     id: Uuid,
     calendar_id: Uuid,
     #[serde(default, deserialize_with = "lenient")]
@@ -90,8 +90,8 @@ struct WireEvent {
     #[serde(default, deserialize_with = "lenient")]
     meeting_platform: Option<String>,
     is_deleted: bool,
-    #[serde(default, deserialize_with = "lenient")]
-    bots: Option<Vec<Box<RawValue>>>,
+    #[serde(borrow, default, deserialize_with = "lenient")]
+    bots: Option<Vec<&'a RawValue>>,
     #[serde(default)]
     raw: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "lenient")]
@@ -105,7 +105,7 @@ struct Time(#[serde(with = "time")] DateTime<Utc>);
 
 /// Reads one event. It has to have what its bot depends on; the rest is read as far as it makes sense.
 pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
-    let wire: WireEvent = serde_json::from_str(text)?;
+    let wire: WireEvent<'_> = serde_json::from_str(text)?;
     let raw = match wire.raw {
         Some(raw) => raw,
         None => serde_json::value::to_raw_value(&())?,
@@ -151,9 +151,9 @@ pub(super) fn read_calendar_id(text: &str) -> Option<CalendarId> {
 }
 
 /// What has another type than documented tells nothing, and stops nothing.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let text = Option::<Box<RawValue>>::deserialize(deserializer)?;
-    Ok(text.and_then(|text| serde_json::from_str(text.get()).ok()))
+fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(text.get()).ok())
 }
 
 /// Google says `status: "cancelled"`, Outlook `isCancelled: true`. A payload without either, or that is no object, is not

@@ -144,7 +144,8 @@ impl Reconciler {
         Ok(is_connected.then_some(run))
     }
 
-    /// Lists page by page, and reads a page while the one before is stored.
+    /// Lists page by page, and reads a page while the one before is stored. It is paid for before: beside a page that is stored,
+    /// the few rows of the budget would take as long as the page does.
     async fn list_events(&self, id: CalendarId, claimed: &Claimed, mut run: Run) -> Result<Outcome, Error> {
         let mut read = self.read_page(id, run.from, run.next.clone()).await?;
         for place in 1..=MAX_PAGES_PER_TURN {
@@ -153,8 +154,14 @@ impl Reconciler {
             let (from, next) = (run.from, run.next.clone());
             // Of large ones, one at a time is held.
             let reads_ahead = !is_last && read.page.payload_bytes() <= READ_AHEAD_BYTES;
-            let ahead = async { if reads_ahead { Some(self.read_page(id, from, next.clone()).await) } else { None } };
-            // In this order: its call is being paid for while the page's columns are bound.
+            let paid = if reads_ahead { Some(self.spend(CallClass::List).await) } else { None };
+            let ahead = async {
+                match paid {
+                    Some(Ok(())) => Some(self.read_paid_page(id, from, next.clone()).await),
+                    Some(Err(error)) => Some(Err(error)),
+                    None => None,
+                }
+            };
             let (ahead, stored) = tokio::join!(ahead, self.store_page(id, claimed, &mut run, read));
             stored?;
             match ahead {
@@ -176,11 +183,21 @@ impl Reconciler {
         from: Option<DateTime<Utc>>,
         next: Option<String>,
     ) -> Result<ReadPage, Error> {
+        self.spend(CallClass::List).await?;
+        self.read_paid_page(id, from, next).await
+    }
+
+    async fn read_paid_page(
+        &self,
+        id: CalendarId,
+        from: Option<DateTime<Utc>>,
+        next: Option<String>,
+    ) -> Result<ReadPage, Error> {
         let sent_at = self.clock.now();
         let is_continued = next.is_some();
         let answer = match next.map(PageQuery::from_stored) {
-            Some(next) => self.call(CallClass::List, self.api.list_calendar_events_next(&next)).await,
-            None => self.call(CallClass::List, self.api.list_calendar_events(id, from)).await,
+            Some(next) => self.call_paid(self.api.list_calendar_events_next(&next)).await,
+            None => self.call_paid(self.api.list_calendar_events(id, from)).await,
         };
         Ok(ReadPage { page: answer.map_err(|error| lost_place(error, is_continued))?, sent_at })
     }
