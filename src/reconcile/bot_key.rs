@@ -130,12 +130,17 @@ impl Reconciler {
 
     /// Pays for Schedule Bot, which is called now: with what it was paid for when the key was taken, if that has not been used.
     pub(super) async fn spend_on_bot(&self, held: Option<&mut HeldKey>) -> Result<(), Error> {
-        let now = self.clock.now();
-        match held.and_then(|held| held.paid.take()) {
-            Some(taken) if now - taken.at <= PAID_FOR => Ok(()),
-            Some(taken) if budget::retake(&self.db, CallClass::ScheduleBot, taken, now).await? => Ok(()),
-            _ => self.spend(CallClass::ScheduleBot).await,
+        if let Some(taken) = held.and_then(|held| held.paid.take()) {
+            if self.clock.now() - taken.at <= PAID_FOR {
+                return Ok(());
+            }
+            let mut db = self.db.acquire().await?;
+            // Once there is a connection, as above.
+            if budget::retake(&mut *db, CallClass::ScheduleBot, taken, self.clock.now()).await? {
+                return Ok(());
+            }
         }
+        self.spend(CallClass::ScheduleBot).await
     }
 
     /// Lets go of a key.
