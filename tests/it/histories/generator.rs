@@ -75,6 +75,9 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
     if rng.u8(..4) == 0 {
         history.push(Operation::Limit { list: rng.u32(2..6), read: rng.u32(1..6), bot: rng.u32(1..5) });
     }
+    if rng.u8(..4) == 0 {
+        history.push(Operation::ListPause { secs: *rng.choice(&[2, 60]).unwrap() });
+    }
     history
 }
 

@@ -22,6 +22,10 @@ pub enum Operation {
         read: u32,
         bot: u32,
     },
+    /// `LIST_PAUSE` for the whole history; counts wherever it stands.
+    ListPause {
+        secs: u64,
+    },
 
     /// A person connects a calendar. Few of them share a company.
     Connect {

@@ -149,8 +149,7 @@ impl<'a> Stage<'a> {
             ("RECALL_LIMITS", format!("list={list},read={read},bot={bot}")),
             ("ALLOW_DEDUPLICATION_CHANGE", "true".to_owned()),
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
-            // Time passes between operations alone.
-            ("LIST_PAUSE", "0s".to_owned()),
+            ("LIST_PAUSE", format!("{}s", list_pause(operations))),
         ]);
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();
@@ -253,6 +252,15 @@ fn limits(operations: &[Operation]) -> (u32, u32, u32) {
         _ => None,
     });
     limit.unwrap_or((60, 100, 100))
+}
+
+/// Time passes between operations alone: unless a history is about it, nothing waits.
+fn list_pause(operations: &[Operation]) -> u64 {
+    let secs = operations.iter().find_map(|operation| match operation {
+        Operation::ListPause { secs } => Some(*secs),
+        _ => None,
+    });
+    secs.unwrap_or(0)
 }
 
 fn read_config(vars: &BTreeMap<&'static str, String>) -> Config {
