@@ -67,6 +67,7 @@ async fn end_troubles(stage: &mut Stage<'_>, watch: &mut Watch) {
     // Beyond the time that a configuration counts as running which no replica has any more.
     stage.advance(TimeDelta::minutes(2)).await;
     stage.end_rollout().await;
+    stage.confirm().await;
 }
 
 impl Stage<'_> {

@@ -78,6 +78,9 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
     if rng.u8(..4) == 0 {
         history.push(Operation::ListPause { secs: *rng.choice(&[2, 60]).unwrap() });
     }
+    if rng.u8(..4) == 0 {
+        history.push(Operation::MaxChanges { bots: rng.u64(..3) });
+    }
     history
 }
 
@@ -204,14 +207,15 @@ fn restarts(rng: &mut Rng) -> Operation {
 
 fn sayings(rng: &mut Rng) -> Operation {
     let (event, calendar) = (rng.usize(..8), rng.usize(..4));
-    match rng.u8(..12) {
+    match rng.u8(..13) {
         0..=4 => Operation::Override { event, record: *rng.choice(&[Some(true), Some(false), None]).unwrap() },
         5 | 6 => {
             Operation::OverrideCalendar { calendar, record: *rng.choice(&[Some(true), Some(false), None]).unwrap() }
         }
         7 | 8 => Operation::RuleOf { calendar, all: *rng.choice(&[Some(true), Some(false), None]).unwrap() },
         9 | 10 => Operation::Pause { calendar: Some(calendar), is_on: rng.bool() },
-        _ => Operation::Pause { calendar: None, is_on: rng.u8(..3) == 0 },
+        11 => Operation::Pause { calendar: None, is_on: rng.u8(..3) == 0 },
+        _ => Operation::Confirm,
     }
 }
 

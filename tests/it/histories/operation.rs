@@ -27,6 +27,11 @@ pub enum Operation {
         secs: u64,
     },
 
+    /// `POLICY_MAX_CHANGES` for the whole history; counts wherever it stands.
+    MaxChanges {
+        bots: u64,
+    },
+
     /// A person connects a calendar. Few of them share a company.
     Connect {
         person: usize,
@@ -133,6 +138,8 @@ pub enum Operation {
         calendar: Option<usize>,
         is_on: bool,
     },
+    /// Lets the configuration that decides remove its bots.
+    Confirm,
 
     /// Posts what is due, or one of what is due.
     Deliver,

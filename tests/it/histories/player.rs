@@ -1,6 +1,7 @@
 //! Plays a history: each operation in turn, with a look at everything that must hold after each, and the ending.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use reqwest::{Client, Method};
 use rollcall::{
     sim::{Attendee, MessageState, NewCalendar, NewEvent, Response},
     store::queue::{self, Key, Request},
@@ -49,6 +50,7 @@ impl Stage<'_> {
             | Operation::OverrideCalendar { .. }
             | Operation::RuleOf { .. }
             | Operation::Pause { .. } => self.say(operation).await,
+            Operation::Confirm => self.confirm().await,
             Operation::Kill { replica, polls } => {
                 self.kill_in_turn(replica, polls).await;
                 watch.late_calls += 1;
@@ -212,13 +214,24 @@ impl Stage<'_> {
             _ => return,
         };
         let Some(path) = path else { return };
-        let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/{path}", self.operator));
-        let request = match value {
-            Some(value) => client.put(url).body(serde_json::json!({ "value": value, "who": "Ada" }).to_string()),
-            None => client.delete(url),
-        };
-        let status = request.bearer_auth(ADMIN_TOKEN).send().await.unwrap().status().as_u16();
-        assert!([200, 404, 503].contains(&status), "{status} for {operation:?}");
+        match value {
+            Some(value) => {
+                let body = serde_json::json!({ "value": value, "who": "Ada" });
+                self.ask_operator(Method::PUT, &path, body.to_string()).await;
+            }
+            None => self.ask_operator(Method::DELETE, &path, String::new()).await,
+        }
+    }
+
+    /// Lets the configuration that decides remove its bots. It may be refused too.
+    pub async fn confirm(&self) {
+        self.ask_operator(Method::POST, "policy/confirm", String::new()).await;
+    }
+
+    async fn ask_operator(&self, method: Method, path: &str, body: String) {
+        let request = Client::new().request(method, format!("{}/api/v1/{path}", self.operator));
+        let status = request.bearer_auth(ADMIN_TOKEN).body(body).send().await.unwrap().status().as_u16();
+        assert!([200, 404, 503].contains(&status), "{status} for {path}");
     }
 
     async fn forge(&self, forgery: Forgery) -> Result<(), Violation> {

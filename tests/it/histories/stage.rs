@@ -141,7 +141,7 @@ impl<'a> Stage<'a> {
         let sim = Sim::start(sim_config).await.unwrap();
         sim.knobs(|knobs| knobs.webhook_concurrency = 1);
         let clock = Clock::manual(now);
-        let vars = BTreeMap::from([
+        let mut vars = BTreeMap::from([
             ("DATABASE_URL", site.url.clone()),
             ("RECALL_API_KEY", sim::DEFAULT_API_KEY.to_owned()),
             ("RECALL_BASE_URL", sim.base_url()),
@@ -151,6 +151,7 @@ impl<'a> Stage<'a> {
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("LIST_PAUSE", format!("{}s", list_pause(operations))),
         ]);
+        vars.extend(max_changes(operations).map(|bots| ("POLICY_MAX_CHANGES", bots.to_string())));
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();
         let (operator, serving) = serve(&config, &site.pools[0], &clock).await;
@@ -261,6 +262,13 @@ fn list_pause(operations: &[Operation]) -> u64 {
         _ => None,
     });
     secs.unwrap_or(0)
+}
+
+fn max_changes(operations: &[Operation]) -> Option<u64> {
+    operations.iter().find_map(|operation| match operation {
+        Operation::MaxChanges { bots } => Some(*bots),
+        _ => None,
+    })
 }
 
 fn read_config(vars: &BTreeMap<&'static str, String>) -> Config {
