@@ -33,6 +33,8 @@ pub struct Watch {
     pub bot_calls: usize,
     /// Processes that died with a call on the way, which may arrive when it was paid for in another minute.
     pub late_calls: usize,
+    /// Statements whose answer nobody waits for any more. They may pay for a call when a later turn is looked at.
+    pub late_payments: i64,
     /// Something failed that may leave what only a full sync finds.
     pub needs_full_sync: bool,
 }

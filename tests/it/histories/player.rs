@@ -54,6 +54,7 @@ impl Stage<'_> {
             Operation::Kill { replica, polls } => {
                 self.kill_in_turn(replica, polls).await;
                 watch.late_calls += 1;
+                watch.late_payments += 1;
             }
             Operation::HangIn { replica, after_acting } => self.hang_in_turn(replica, after_acting, watch).await,
             Operation::LetGo => self.let_go(watch).await,
@@ -63,8 +64,14 @@ impl Stage<'_> {
                 self.site.proxy.open();
                 self.start_waiting().await;
             }
-            Operation::DatabaseAway => self.site.proxy.close(),
-            Operation::Cut { messages, after_acting } => self.site.proxy.cut_in(messages, after_acting),
+            Operation::DatabaseAway => {
+                self.site.proxy.close();
+                watch.late_payments += 1;
+            }
+            Operation::Cut { messages, after_acting } => {
+                self.site.proxy.cut_in(messages, after_acting);
+                watch.late_payments += 1;
+            }
             Operation::Sweep => self.request_sweep().await,
             Operation::Deliver => _ = self.sim.deliver_due().await,
             Operation::DeliverOne { webhook } => self.deliver_one(webhook).await,
