@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Error;
 use crate::domain::{
     Fingerprint,
+    dedup::start_in,
     event::EventId,
     plan::{Kept, Plan, Scheduled},
 };
@@ -100,16 +101,24 @@ pub async fn count_upcoming_bots(db: impl PgExecutor<'_>, now: DateTime<Utc>) ->
     Ok(bots)
 }
 
-/// Whether a bot was scheduled with this key for another event than `id`, or stayed behind in its meeting.
+/// Whether a bot was scheduled with this key for another event than `id`, is listed with one, or stayed behind in its meeting.
+/// What was scheduled is forgotten where Recall seemed cut off from a calendar; what its lists show since is not.
 ///
 /// # Errors
 /// The database's.
 pub async fn is_scheduled_elsewhere(db: impl PgExecutor<'_>, key: &str, id: EventId) -> Result<bool, Error> {
     let is_elsewhere = sqlx::query_scalar!(
         r#"select exists (select from decisions where scheduled_key = $1 and event_id <> $2)
-               or exists (select from bots_left_behind where key = $1) as "is_elsewhere!""#,
+               or exists (select from bots_left_behind where key = $1)
+               or exists (
+                   select from events
+                   where start_time = $3 and json_array_length(bots) > 0 and id <> $2
+                     and not is_deleted and gone_at is null
+                     and exists (select from json_array_elements(bots) as bot where bot->>'deduplication_key' = $1)
+               ) as "is_elsewhere!""#,
         key,
         id.0,
+        start_in(key),
     )
     .fetch_one(db)
     .await?;

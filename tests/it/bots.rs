@@ -296,6 +296,32 @@ async fn copies_of_a_meeting_that_has_begun_send_one_bot() {
     world.finish().await;
 }
 
+/// By a mistake of the API a calendar seemed gone while its meeting began: what was scheduled on it is forgotten, and a copy is
+/// looked at before the event that the list shows with its bot.
+#[tokio::test]
+async fn a_bot_that_the_list_shows_on_another_event_is_not_sent_for_again() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let meeting = NewEvent::new("Board", world.in_minutes(15), 60).at(LINK);
+    let first = world.sim.create_event(calendar, meeting.clone());
+    world.settle().await;
+    world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Status(404), 1);
+    world.request_full_sync(calendar).await;
+    world.settle().await;
+    let scheduled = "select count(*) from decisions where scheduled_key is not null";
+    assert_eq!(world.query(scheduled).await, "0", "the calendar is gone, and so are its bots");
+
+    world.advance(TimeDelta::minutes(16));
+    let copy = world.sim.create_event(calendar, meeting);
+    world.request_full_sync(calendar).await;
+    world.take_turns_until(Endpoint::ListEvents).await;
+    let later = format!("update reconcile_queue set deadline = deadline + interval '1 hour' where key = '{first}'");
+    world.execute(&later).await;
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1, "the first event's: {first}, not {copy}'s as well");
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn copies_whose_bot_was_late_send_one_bot() {
     let world = World::new().await;
