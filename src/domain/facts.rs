@@ -12,7 +12,10 @@ use std::{borrow::Cow, sync::OnceLock};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, value::RawValue};
 
-pub use self::{payload::series_id, samples::samples};
+pub use self::{
+    payload::{Outline, outline},
+    samples::samples,
+};
 use super::{calendar::Calendar, event::Event};
 
 /// An event and its calendar, to be asked for their fields by name.

@@ -2,8 +2,6 @@
 //!
 //! Text that Postgres cannot store (NUL) is replaced here, so that one odd title stops nothing (P9).
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -13,7 +11,8 @@ use crate::domain::{
     Fingerprint,
     calendar::{Calendar, CalendarId, CalendarStatus},
     event::{Event, EventId},
-    facts, time,
+    facts::{self, Outline},
+    time,
 };
 
 /// A cursor page. Items stay text until each is read on its own, so that one bad item does not hide the others.
@@ -110,6 +109,7 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
         Some(raw) => raw,
         None => serde_json::value::to_raw_value(&())?,
     };
+    let Outline { series_id, is_cancelled } = facts::outline(&raw);
     Ok(Event {
         id: EventId(wire.id),
         calendar_id: CalendarId(wire.calendar_id),
@@ -120,9 +120,9 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
         end_time: wire.end_time,
         meeting_url: wire.meeting_url.filter(|link| !link.trim().is_empty()).map(storable),
         meeting_platform: wire.meeting_platform.map(storable),
-        series_id: facts::series_id(&raw).map(storable),
+        series_id: series_id.map(storable),
         is_deleted: wire.is_deleted,
-        is_cancelled: is_cancelled(&raw),
+        is_cancelled,
         // An entry that is not as documented tells of no bot that could be kept or moved.
         bots: wire.bots.iter().flatten().filter_map(|bot| serde_json::from_str(bot.get()).ok()).collect(),
         raw,
@@ -156,14 +156,6 @@ fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
     Ok(serde_json::from_str(text.get()).ok())
 }
 
-/// Google says `status: "cancelled"`, Outlook `isCancelled: true`. A payload without either, or that is no object, is not
-/// cancelled.
-fn is_cancelled(raw: &RawValue) -> bool {
-    let fields: HashMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-    let status = fields.get("status").and_then(|status| serde_json::from_str::<String>(status.get()).ok());
-    status.as_deref() == Some("cancelled") || fields.get("isCancelled").is_some_and(|flag| flag.get() == "true")
-}
-
 fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
@@ -184,23 +176,5 @@ mod tests {
         assert_eq!(latest(&format!("[{last},{second},{between},{first}]")), third_of_january);
         assert_eq!(latest(&format!("[{between},{last}]")), None);
         assert_eq!(latest(r#"{"disconnected":1}"#), None, "what is not as the samples tells nothing");
-    }
-
-    #[test]
-    fn a_payload_says_cancelled_however_it_is_written() {
-        let read = |raw: &str| is_cancelled(&RawValue::from_string(raw.into()).unwrap());
-        for cancelled in [
-            r#"{"status":"cancelled"}"#,
-            r#"{"isCancelled":true,"status":{"showAs":"busy"}}"#,
-            r#"{"st\u0061tus":"c\u0061ncelled"}"#,
-            r#"{"status":"confirmed","status":"cancelled"}"#,
-        ] {
-            assert!(read(cancelled), "{cancelled}");
-        }
-        for not in
-            [r#"{"isCancelled":"true"}"#, r#"{"status":null}"#, r#"["cancelled",true]"#, r#""cancelled""#, "null"]
-        {
-            assert!(!read(not), "{not}");
-        }
     }
 }

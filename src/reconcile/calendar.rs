@@ -247,6 +247,7 @@ impl Reconciler {
             } else {
                 RunAfter::GoesOn(claimed, &progress)
             },
+            is_likely_known: run.finds_known(page.events.len()),
             now,
             told_by: &self.wake,
         };
@@ -293,6 +294,15 @@ impl Run {
             page.events.iter().any(|event| turning.contains(&event.updated_at))
         });
         Ok(())
+    }
+
+    /// Whether a page of so many events, the latest, is likely to have nothing new: if those before had little, and the first if
+    /// all is read again without a reason to expect changes.
+    fn finds_known(&self, latest: usize) -> bool {
+        match self.events - latest {
+            0 => self.from.is_none() && self.cursor_before.is_some(),
+            before => 2 * self.changed < before,
+        }
     }
 
     fn ended(&self, now: DateTime<Utc>) -> EndedRun {

@@ -361,6 +361,7 @@ impl Reconciler {
         let sequel = Sequel {
             requests: Requests { cause: &cause, are_of_all: false },
             run: RunAfter::GoesOn(claimed, &progress),
+            is_likely_known: 2 * run.changed < run.events - page.events.len(),
             now,
             told_by: &self.wake,
         };

@@ -1,10 +1,12 @@
 //! Pages: events that were read together. One statement mirrors them, requests those that changed, and keeps how far the run has
-//! come: all that a usual page leads to is one round trip and one commit.
+//! come: all that a usual page leads to is one round trip and one commit. A page that is likely known costs another round trip, and
+//! sends no payload that is there already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{
     Error,
@@ -26,6 +28,8 @@ pub struct Sequel<'a> {
     pub requests: Requests<'a>,
     /// How far the run has come.
     pub run: RunAfter<'a>,
+    /// Most of the events are expected to be mirrored as they are: which, is asked first, by their fingerprints alone.
+    pub is_likely_known: bool,
     /// When the requests are due.
     pub now: DateTime<Utc>,
     /// Whom the caller wakes for them.
@@ -111,6 +115,10 @@ async fn mirror_with(
             *kept = event;
         }
     }
+    if sequel.is_some_and(|sequel| sequel.is_likely_known && !sequel.requests.are_of_all) {
+        let known = find_known(db, &latest).await?;
+        latest.retain(|id, _| !known.contains(&id.0));
+    }
     let events: Vec<&Event> = latest.into_values().collect();
     let mut bytes = 0;
     let fits = |last: &&Event, next: &&Event| {
@@ -129,6 +137,28 @@ async fn mirror_with(
     let (run, written_before) = (sequel.map(|sequel| sequel.run), mirrored.written.len());
     mirrored.add(mirror_part(db, last, observed_at, sequel, run, written_before).await?);
     Ok(mirrored)
+}
+
+/// Which of the events are mirrored as they are. They do not count as unreadable any more; there is nothing else to write of them.
+async fn find_known(db: &mut PgConnection, events: &BTreeMap<EventId, &Event>) -> Result<HashSet<Uuid>, Error> {
+    let (ids, fingerprints): (Vec<Uuid>, Vec<Option<&[u8]>>) =
+        events.values().map(|event| (event.id.0, event.fingerprint.as_ref().map(|print| print.0.as_slice()))).unzip();
+    let known = sqlx::query_scalar!(
+        "with known as (
+             select events.id, events.calendar_id
+             from unnest($1::uuid[], $2::bytea[]) as page (id, fingerprint)
+             join events on events.id = page.id and events.fingerprint = page.fingerprint
+         ), readable as (
+             delete from unreadable_events using known
+             where unreadable_events.calendar_id = known.calendar_id and unreadable_events.event_id = known.id::text
+         )
+         select id from known",
+        &ids,
+        &fingerprints as &[Option<&[u8]>],
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(known.into_iter().collect())
 }
 
 /// Distinct events, in the order of their ids; and with the last of them, how far the run has come, of whose page other parts had

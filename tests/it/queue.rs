@@ -384,6 +384,7 @@ async fn keep_progress_with_a_page(world: &World, claimed: &Claimed) -> Result<(
     let sequel = Sequel {
         requests: Requests { cause: &|_| None, are_of_all: false },
         run: RunAfter::GoesOn(claimed, &json!({ "changed": 1 })),
+        is_likely_known: false,
         now: world.now(),
         told_by: &Wake::default(),
     };

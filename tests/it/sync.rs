@@ -2,10 +2,18 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
-    domain::event::Event,
+    domain::{
+        calendar::CalendarId,
+        event::{Event, EventId},
+    },
     recall::Client,
     sim::{Endpoint, Fault, NewEvent},
-    store::pages,
+    store::{
+        calendars::EndedRun,
+        events,
+        pages::{self, Requests, RunAfter, Sequel},
+        queue::Wake,
+    },
 };
 use serde_json::json;
 use sqlx::Executor;
@@ -276,7 +284,7 @@ async fn of_equal_versions_the_one_read_later_is_mirrored() {
 async fn retrieve(world: &World, id: Uuid) -> Event {
     let lookup = |name: &str| world.vars.get(name).cloned();
     let config = rollcall::config::Config::from_lookup(&lookup).unwrap();
-    Client::new(&config.recall).unwrap().retrieve_calendar_event(rollcall::domain::event::EventId(id)).await.unwrap()
+    Client::new(&config.recall).unwrap().retrieve_calendar_event(EventId(id)).await.unwrap()
 }
 
 #[tokio::test]
@@ -291,6 +299,64 @@ async fn an_unchanged_event_is_neither_written_nor_requested() {
     world.request_full_sync(calendar).await;
     assert_eq!(world.take_turns().await, 1, "the calendar's turn, and no event's");
     assert_eq!(world.query(versions).await, before);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_changed_unheard_is_found_among_what_is_known() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let events = create_meetings(&world, calendar, 12);
+    world.settle().await;
+    world.sim.knobs(|knobs| knobs.page_size = 4);
+    let start = world.in_minutes(600);
+    // Most of the first page, one of the second, and none of the third.
+    let changed = [events[0], events[1], events[2], events[7]];
+    changed.iter().for_each(|event| world.sim.move_event(*event, start));
+    world.sim.lose_pending_webhooks();
+    world.request_full_sync(calendar).await;
+    assert_eq!(
+        world.take_turns().await,
+        1 + changed.len(),
+        "the calendar's turn, and those of the events that changed"
+    );
+    for event in changed {
+        assert_eq!(world.bot(event).join_at, start);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn of_a_page_that_is_likely_known_what_is_new_is_mirrored_all_the_same() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let (known, changed) = (world.meeting(calendar), world.meeting(calendar));
+    world.settle().await;
+    world.sim.move_event(changed, world.in_minutes(90));
+    world.sim.lose_pending_webhooks();
+    let page = [retrieve(&world, known).await, retrieve(&world, changed).await];
+    let (now, id) = (world.now(), CalendarId(calendar));
+    events::record_unreadable(&world.db, id, &known.to_string(), "a test", now).await.unwrap();
+    let run = EndedRun { started_at: now, seen_until: None, is_full: false, paged: None };
+    let (cause, wake) = (|_: &Event| Some("a test"), Wake::default());
+    let mirror = async |are_of_all| {
+        let sequel = Sequel {
+            requests: Requests { cause: &cause, are_of_all },
+            run: RunAfter::Ended(id, &run, "a test"),
+            is_likely_known: true,
+            now,
+            told_by: &wake,
+        };
+        pages::mirror_page(&mut world.db.acquire().await.unwrap(), &page, now, sequel).await.unwrap().written
+    };
+    let requested = "select string_agg(key::text, ' ' order by key) from reconcile_queue where kind = 'event'";
+    assert_eq!(mirror(false).await, [EventId(changed)]);
+    assert_eq!(world.query(requested).await, changed.to_string());
+    assert_eq!(world.query("select count(*) from unreadable_events").await, "0", "it can be read");
+    mirror(true).await;
+    let both = if known < changed { [known, changed] } else { [changed, known] };
+    assert_eq!(world.query(requested).await, both.map(|id| id.to_string()).join(" "), "all were asked for");
+    world.settle().await;
     world.finish().await;
 }
 

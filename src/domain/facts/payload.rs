@@ -3,21 +3,75 @@
 //!
 //! One structure stands for both providers, whose keys differ wherever the meaning does.
 
-use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::IgnoredAny};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{Attendee, Meeting, Person, Response, domain_of};
 
-/// The provider's id of the series that an event is one of; `None` if it is none.
-pub fn series_id(raw: &RawValue) -> Option<String> {
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Series {
-        recurring_event_id: Lenient<String>,
-        series_master_id: Lenient<String>,
+/// What the mirror keeps of a payload beside the payload itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// The provider's id of the series that the event is one of, if it is one.
+    pub series_id: Option<String>,
+    /// Called off: Google says `status: "cancelled"`, Outlook `isCancelled: true`.
+    pub is_cancelled: bool,
+}
+
+/// Reads a payload's outline; nothing, of one that is no object. Of a field that is there twice the last one counts.
+pub fn outline(raw: &RawValue) -> Outline {
+    serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+impl<'de> Deserialize<'de> for Outline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OutlineVisitor)
     }
-    let series: Series = serde_json::from_str(raw.get()).unwrap_or_default();
-    Some(either(series.recurring_event_id.0, series.series_master_id.0)).filter(|id| !id.is_empty())
+}
+
+/// Passes over all other fields in one go. A page has a hundred payloads, and what is derived would read a field's value twice,
+/// or refuse one that is there twice.
+struct OutlineVisitor;
+
+impl<'de> Visitor<'de> for OutlineVisitor {
+    type Value = Outline;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut fields: M) -> Result<Outline, M::Error> {
+        #[derive(Deserialize)]
+        #[serde(field_identifier, rename_all = "camelCase")]
+        enum Field {
+            Status,
+            IsCancelled,
+            RecurringEventId,
+            SeriesMasterId,
+            #[serde(other)]
+            Other,
+        }
+        let (mut status, mut is_cancelled) = (String::new(), false);
+        let (mut recurring_event_id, mut series_master_id) = (String::new(), String::new());
+        while let Some(field) = fields.next_key()? {
+            match field {
+                Field::Status => status = fields.next_value::<Lenient<_>>()?.0,
+                Field::IsCancelled => is_cancelled = fields.next_value::<Lenient<_>>()?.0,
+                Field::RecurringEventId => recurring_event_id = fields.next_value::<Lenient<_>>()?.0,
+                Field::SeriesMasterId => series_master_id = fields.next_value::<Lenient<_>>()?.0,
+                Field::Other => _ = fields.next_value::<IgnoredAny>()?,
+            }
+        }
+        let series_id = either(recurring_event_id, series_master_id);
+        Ok(Outline {
+            series_id: Some(series_id).filter(|id| !id.is_empty()),
+            is_cancelled: is_cancelled || status == "cancelled",
+        })
+    }
 }
 
 /// Google's `start.date`, Outlook's `isAllDay`, and so on, as `email`'s calendar has them.

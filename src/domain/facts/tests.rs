@@ -174,10 +174,26 @@ fn kind_of(fact: &Fact) -> Kind {
 
 #[test]
 fn the_series_of_an_event_is_the_providers() {
-    let series = |raw: &Value| series_id(&serde_json::value::to_raw_value(raw).unwrap());
+    let series = |raw: &Value| outline(&serde_json::value::to_raw_value(raw).unwrap()).series_id;
     assert_eq!(series(&google()).as_deref(), Some("series"));
     assert_eq!(series(&outlook()).as_deref(), Some("series"));
     for none in [json!({"seriesMasterId": null}), json!({"recurringEventId": 7}), json!([])] {
         assert_eq!(series(&none), None);
+    }
+}
+
+#[test]
+fn a_payload_says_cancelled_however_it_is_written() {
+    let read = |raw: &str| outline(&RawValue::from_string(raw.into()).unwrap()).is_cancelled;
+    for cancelled in [
+        r#"{"status":"cancelled"}"#,
+        r#"{"isCancelled":true,"status":{"showAs":"busy"}}"#,
+        r#"{"st\u0061tus":"c\u0061ncelled"}"#,
+        r#"{"status":"confirmed","status":"cancelled"}"#,
+    ] {
+        assert!(read(cancelled), "{cancelled}");
+    }
+    for not in [r#"{"isCancelled":"true"}"#, r#"{"status":null}"#, r#"["cancelled",true]"#, r#""cancelled""#, "null"] {
+        assert!(!read(not), "{not}");
     }
 }
