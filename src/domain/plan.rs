@@ -44,6 +44,13 @@ pub struct Situation<'a> {
     pub now: DateTime<Utc>,
 }
 
+impl Situation<'_> {
+    /// Whether a bot for a meeting that begins at `start` has joined by now: up to `JOIN_EARLY` before.
+    fn joins_by_now(&self, start: DateTime<Utc>) -> bool {
+        start - self.policy.join_early <= self.now
+    }
+}
+
 /// The last Schedule Bot on an event that the API accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scheduled {
@@ -227,7 +234,7 @@ fn plan_wanted(situation: &Situation, calendar: &Calendar, wish: &Wish, meeting_
 /// Whether the bot has yet to join. One that is listed with a start to come, perhaps its event's, though it was deleted and the
 /// start in its key has passed, is in the call.
 fn is_removable(bot: &ObservedBot, situation: &Situation) -> bool {
-    let was_to_join = start_in(&bot.deduplication_key).is_some_and(|start| start <= situation.now);
+    let was_to_join = start_in(&bot.deduplication_key).is_some_and(|start| situation.joins_by_now(start));
     bot.is_future(situation.now) && !(situation.is_unscheduled && was_to_join)
 }
 
@@ -282,10 +289,11 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
         return if has_begun { Err(Plan::Nothing(NoBot::SentAway)) } else { Ok(Needed::Missing) };
     }
     // Once a bot has joined, a call with another key, or for another event, sends a second one.
-    if has_begun && event.bots.iter().any(|bot| may_be_in_meeting(bot, situation, meeting_url)) {
+    let may_have_joined = situation.joins_by_now(event.start_time);
+    if may_have_joined && event.bots.iter().any(|bot| may_be_in_meeting(bot, situation, meeting_url)) {
         return Err(Plan::Keep(Kept::InMeeting));
     }
-    if has_begun && situation.covered_key == Some(key) {
+    if may_have_joined && situation.covered_key == Some(key) {
         return Err(Plan::Nothing(NoBot::Covered));
     }
     match event.bots.iter().find(|bot| bot.is_future(situation.now)) {
@@ -305,7 +313,7 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
 /// Whether a past bot of the event joined this very link so lately that its meeting need not be over.
 fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str) -> bool {
     let duration = situation.event.ends_at() - situation.event.start_time;
-    let has_joined = bot.start_time <= situation.now && bot.start_time + duration > situation.now;
+    let has_joined = situation.joins_by_now(bot.start_time) && bot.start_time + duration > situation.now;
     has_joined && bot.meeting_url.as_deref() == Some(meeting_url)
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::{
     Fingerprint,
     calendar::{Calendar, CalendarId, CalendarStatus},
-    event::{Event, EventId},
+    event::{Event, EventId, ObservedBot},
     facts::{self, Outline},
     time,
 };
@@ -124,11 +124,21 @@ pub(super) fn read_event(text: &str) -> Result<Event, serde_json::Error> {
         is_deleted: wire.is_deleted,
         is_cancelled,
         // An entry that is not as documented tells of no bot that could be kept or moved.
-        bots: wire.bots.iter().flatten().filter_map(|bot| serde_json::from_str(bot.get()).ok()).collect(),
+        bots: wire.bots.iter().flatten().filter_map(|bot| read_bot(bot)).collect(),
         raw,
         created_at: wire.created_at.map_or(wire.updated_at, |Time(at)| at),
         updated_at: wire.updated_at,
         fingerprint: Some(Fingerprint::of(text.as_bytes())),
+    })
+}
+
+fn read_bot(text: &RawValue) -> Option<ObservedBot> {
+    let ObservedBot { bot_id, start_time, deduplication_key, meeting_url } = serde_json::from_str(text.get()).ok()?;
+    Some(ObservedBot {
+        bot_id: storable(bot_id),
+        start_time,
+        deduplication_key: storable(deduplication_key),
+        meeting_url: meeting_url.map(storable),
     })
 }
 
@@ -163,6 +173,14 @@ fn storable(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_texts_of_a_bot_can_be_stored() {
+        let bot = r#"{"bot_id":"a\u0000","start_time":"2026-01-20T10:00:00Z","deduplication_key":"b\u0000","meeting_url":"c\u0000"}"#;
+        let bot = read_bot(&RawValue::from_string(bot.into()).unwrap()).unwrap();
+        let texts = [bot.bot_id, bot.deduplication_key, bot.meeting_url.unwrap()];
+        assert_eq!(texts, ["a\u{FFFD}", "b\u{FFFD}", "c\u{FFFD}"]);
+    }
 
     #[test]
     fn the_latest_disconnection_is_found_in_whatever_order() {

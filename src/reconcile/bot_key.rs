@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use super::{Error, Reconciler};
 use crate::{
-    domain::{budget::CallClass, event::EventId},
+    domain::{budget::CallClass, dedup::start_in, event::EventId},
     recall::{CALL_TIMEOUT, Failure},
     store::{
-        self, bot_keys, budget,
+        self, bot_keys,
         budget::Taken,
         decisions, pages,
         queue::{self, Key, Request},
@@ -25,9 +25,6 @@ use crate::{
 
 /// How long a key is held by a turn that died. A turn that has too little left of it for a call takes the key anew.
 const HOLD: Duration = Duration::from_secs(45);
-/// How long after it was paid for a call may be made. The budget counts it when it was paid for, and the API when it comes: this
-/// is taken from what the budget leaves for the way and the clocks.
-const PAID_FOR: TimeDelta = TimeDelta::milliseconds(250);
 
 /// A deduplication key that a turn holds.
 #[derive(Debug)]
@@ -41,6 +38,8 @@ pub(super) struct HeldKey {
     pub(super) is_covered: bool,
     /// A call for the event was made, by this turn or an earlier one, and nobody knows what became of it.
     is_open: bool,
+    /// Events whose calls were open when the key was taken, its own among them.
+    found_open: Vec<EventId>,
     /// What Schedule Bot was paid with, if it was and has not been called since.
     paid: Option<Taken>,
 }
@@ -75,10 +74,11 @@ impl Reconciler {
             until,
             is_covered: false,
             is_open: taken.open.contains(&event),
+            found_open: taken.open,
             paid: taken.paid,
         };
         if has_begun {
-            match self.is_covered(key, event, &taken.open).await {
+            match self.is_covered(key, event, &held.found_open).await {
                 Ok(is_covered) => held.is_covered = is_covered,
                 Err(error) => {
                     self.release_key(held).await?;
@@ -94,7 +94,10 @@ impl Reconciler {
         for other in open.iter().filter(|other| **other != event) {
             is_in_doubt |= !self.close_call(key, *other).await?;
         }
-        Ok(is_in_doubt || decisions::is_scheduled_elsewhere(&self.db, key, event).await?)
+        // Until the start, a bot that could not join early has yet to: it is shared.
+        let start = start_in(key).filter(|start| *start > self.clock.now());
+        let too_late_from = start.map(|start| start - self.policy.join_early);
+        Ok(is_in_doubt || decisions::is_scheduled_elsewhere(&self.db, key, event, too_late_from).await?)
     }
 
     /// Finds out what became of a call whose answer was lost. Returns whether that is known by now.
@@ -130,17 +133,16 @@ impl Reconciler {
 
     /// Pays for Schedule Bot, which is called now: with what it was paid for when the key was taken, if that has not been used.
     pub(super) async fn spend_on_bot(&self, held: Option<&mut HeldKey>) -> Result<(), Error> {
-        if let Some(taken) = held.and_then(|held| held.paid.take()) {
-            if self.clock.now() - taken.at <= PAID_FOR {
-                return Ok(());
-            }
-            let mut db = self.db.acquire().await?;
-            // Once there is a connection, as above.
-            if budget::retake(&mut *db, CallClass::ScheduleBot, taken, self.clock.now()).await? {
-                return Ok(());
-            }
+        match held.and_then(|held| held.paid.take()) {
+            Some(taken) => self.keep_paid(CallClass::ScheduleBot, taken).await,
+            None => self.spend(CallClass::ScheduleBot).await,
         }
-        self.spend(CallClass::ScheduleBot).await
+    }
+
+    /// The API is still at a call with the key: one that was found open, and that no list showed anything of.
+    pub(super) async fn reopen_calls(&self, held: &mut HeldKey) -> Result<(), Error> {
+        held.open();
+        Ok(bot_keys::reopen_calls(&self.db, held.holder, &held.key, &held.found_open).await?)
     }
 
     /// Lets go of a key.

@@ -208,9 +208,11 @@ impl Reconciler {
             }
             Ok(End::TooLong) => ("it would take more calls than lists of single calendars".to_owned(), None),
             Ok(End::LacksEvents) => ("it lacks events that lists of single calendars show".to_owned(), Some(false)),
-            Err(error) if comes_to_nothing(&error, claimed) => {
-                let is_refused =
-                    run.pages == 0 && !matches!(&error, Error::Api(error) if error.failure() == Failure::Transient);
+            Err(error) if comes_to_nothing(&error, claimed) || self.is_out_of_patience(&run, &error) => {
+                let says_nothing_of_lists = matches!(
+                    &error, Error::Api(error) if matches!(error.failure(), Failure::Transient | Failure::Ours)
+                );
+                let is_refused = run.pages == 0 && !says_nothing_of_lists;
                 (telemetry::chain(&error), is_refused.then_some(false))
             }
             Err(error) => return Err(error),
@@ -221,6 +223,12 @@ impl Reconciler {
             "a list of the whole workspace came to nothing; calendars are listed singly"
         );
         self.give_up(Some(&run), verdict).await.map(|()| settled)
+    }
+
+    /// The API seems to refuse everything. It may be these lists alone, so that is borne as long as keys wait for this one.
+    fn is_out_of_patience(&self, run: &Run, error: &Error) -> bool {
+        let is_ours = matches!(error, Error::Api(error) if error.failure() == Failure::Ours);
+        is_ours && run.patience_ends <= self.clock.now()
     }
 
     /// Until when to wait for more keys to come; `None`: a list may begin.

@@ -64,6 +64,11 @@ impl Known {
         self.held.as_ref().is_some_and(|held| held.key == key && held.lasts_for_a_call(now))
     }
 
+    /// Nobody knows what became of the last call for the bot.
+    fn is_scheduled_in_doubt(&self) -> bool {
+        self.scheduled.as_ref().is_some_and(|scheduled| scheduled.config == Fingerprint::UNKNOWN)
+    }
+
     /// The event as an answer shows it. Where that is an older version than is known, only its bots are news: planned with
     /// the rest of it, a bot would follow a link or a time that the event has no longer, into a call that has begun.
     fn newest(&self, answer: Event) -> Event {
@@ -110,6 +115,10 @@ impl Reconciler {
             }
             let is_begun = known.event.start_time - self.policy.join_early <= now + NEARLY_STARTED;
             match &plan {
+                // What may have been deleted is not in the list any more.
+                Plan::Keep(Kept::TooLateToChange) if !known.is_fresh && known.is_scheduled_in_doubt() => {
+                    self.read_afresh(known).await?;
+                }
                 Plan::Nothing(_) | Plan::Keep(_) => {
                     // What a confirmation is to find is recorded in any case.
                     return if carried_out.is_none() || plan == Plan::Keep(Kept::HeldBack) {
@@ -199,7 +208,9 @@ impl Reconciler {
         let Some(wish) = step.wish else { return Err(Error::NotConverged) };
         let bot = wish.bot.as_ref().map_err(Clone::clone)?;
         let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
-        self.doubt_config(known, key).await?;
+        if known.scheduled.as_ref().is_some_and(|scheduled| scheduled.key == key) {
+            self.doubt_scheduled(known).await?;
+        }
         self.spend_on_bot(known.held.as_mut()).await?;
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
@@ -210,8 +221,15 @@ impl Reconciler {
                 true
             }
             Err(error) => {
-                if says_what_became_of_it(&error) {
-                    known.held.iter_mut().for_each(HeldKey::close);
+                match &error {
+                    Error::Api(refusal) if refusal.failure() == Failure::Transient => {}
+                    // Nobody else has the key: it is a call of ours whose answer was lost.
+                    Error::Api(refusal) if refusal.failure() == Failure::Conflict => {
+                        if let Some(held) = known.held.as_mut() {
+                            self.reopen_calls(held).await?;
+                        }
+                    }
+                    _ => known.held.iter_mut().for_each(HeldKey::close),
                 }
                 self.heed_refusal(known, error).await?;
                 false
@@ -238,16 +256,19 @@ impl Reconciler {
         if version(&known.event) == before && !known.event.is_deleted { Err(refusal) } else { Ok(()) }
     }
 
-    /// From now until the call is answered nobody knows how the bot is made: if the answer is lost, and the configuration is
-    /// rolled back, the bot must not pass for made as before.
-    async fn doubt_config(&self, known: &mut Known, key: &str) -> Result<(), Error> {
-        let Some(scheduled) = known.scheduled.as_mut().filter(|scheduled| scheduled.key == key) else { return Ok(()) };
-        scheduled.config = Fingerprint::UNKNOWN;
+    /// From now until the call is answered nobody knows how the bot is made, or whether it is there at all: if the answer is lost,
+    /// and what led to the call is taken back, the bot must not pass for what it was before.
+    async fn doubt_scheduled(&self, known: &mut Known) -> Result<(), Error> {
+        match known.scheduled.as_mut() {
+            Some(scheduled) if scheduled.config != Fingerprint::UNKNOWN => scheduled.config = Fingerprint::UNKNOWN,
+            Some(_) | None => return Ok(()),
+        }
         Ok(decisions::doubt_config(&self.db, known.event.id).await?)
     }
 
     /// Delete Bot. Returns whether the API did it.
     async fn unschedule(&self, known: &mut Known, step: Call<'_>) -> Result<bool, Error> {
+        self.doubt_scheduled(known).await?;
         let answer = match self.call(CallClass::DeleteBot, self.api.delete_bot(known.event.id)).await {
             Ok(answer) => answer,
             Err(error) => return self.heed_refusal(known, error).await.map(|()| false),
@@ -425,11 +446,6 @@ fn accepted(answer: &Event, scheduled: &Scheduled) -> String {
         Some(bot) => format!("bot {} scheduled", bot.bot_id),
         None => "accepted, and no bot with the key is listed".to_owned(),
     }
-}
-
-/// Whether a call that failed is known to have done nothing.
-fn says_what_became_of_it(error: &Error) -> bool {
-    !matches!(error, Error::Api(error) if error.failure() == Failure::Transient)
 }
 
 /// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it

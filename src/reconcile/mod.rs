@@ -30,7 +30,7 @@ use crate::{
     recall::{self, Client, Failure},
     store::{
         self, budget,
-        budget::Grant,
+        budget::{Grant, Taken},
         queue::{Claimed, Key, Wake},
     },
 };
@@ -48,6 +48,10 @@ const KEY_PAUSE: Duration = Duration::from_millis(250);
 const CAPACITY_PAUSE: Duration = Duration::from_secs(30);
 /// How long a key rests whose turn failed for a reason that lies neither with it nor with the API's answer to it.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long after it was paid for a call may be made, usually. The budget counts it when it was paid for, and the API when it
+/// comes: this is taken from what the budget leaves for the way and the clocks.
+const PAID_FOR: TimeDelta = TimeDelta::milliseconds(250);
 
 /// No bot is in a call for longer.
 const LONGEST_MEETING: TimeDelta = TimeDelta::days(2);
@@ -241,10 +245,30 @@ impl Reconciler {
 
     async fn spend(&self, class: CallClass) -> Result<(), Error> {
         let mut db = self.db.acquire().await?;
-        match budget::take(&mut db, class, self.clock.now()).await? {
-            Grant::Now => Ok(()),
+        // Once there is a connection: the call counts from now on.
+        let grant = budget::take(&mut db, class, self.clock.now()).await?;
+        drop(db);
+        match grant {
+            Grant::Now(taken) => self.keep_paid(class, taken).await,
             Grant::NotBefore(until) => Err(Error::NoBudget { class, until }),
         }
+    }
+
+    /// Has a call that is made now count from now on, and not from when it was paid for, where that is too long ago: the turn, or
+    /// the database, was slow since.
+    async fn keep_paid(&self, class: CallClass, mut taken: Taken) -> Result<(), Error> {
+        // More each time: a database that is always slow must not stop all calls.
+        for allowed in [PAID_FOR, PAID_FOR * 2, PAID_FOR * 4] {
+            if self.clock.now() - taken.at <= allowed {
+                return Ok(());
+            }
+            let mut db = self.db.acquire().await?;
+            match budget::retake(&mut *db, class, taken, self.clock.now()).await? {
+                Some(anew) => taken = anew,
+                None => break,
+            }
+        }
+        Err(Error::NoBudget { class, until: self.clock.now() })
     }
 }
 

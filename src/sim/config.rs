@@ -120,6 +120,8 @@ pub enum WorkspaceLists {
     OneCalendar,
     /// 400: the parameter is required.
     Refused,
+    /// 403: the request is blocked.
+    Forbidden,
 }
 
 /// Behaviour that can be changed at any time, by [`knobs`](super::Recall::knobs) or `PATCH /sim/knobs`.

@@ -75,6 +75,24 @@ pub async fn close_call(db: impl PgExecutor<'_>, key: &str, event: EventId) -> R
     Ok(())
 }
 
+/// Notes that it is not known after all what became of these events' calls, with a key that the turn holds.
+///
+/// # Errors
+/// The database's.
+pub async fn reopen_calls(db: impl PgExecutor<'_>, holder: Uuid, key: &str, events: &[EventId]) -> Result<(), Error> {
+    let events: Vec<Uuid> = events.iter().map(|event| event.0).collect();
+    sqlx::query!(
+        "update bot_keys set open_calls = array(select unnest(open_calls) union select unnest($3::uuid[]))
+         where key = $1 and holder = $2",
+        key,
+        holder,
+        &events,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Lets go of a key that the turn holds. What is open stays.
 ///
 /// # Errors

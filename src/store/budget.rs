@@ -16,8 +16,8 @@ pub(super) const WINDOW: TimeDelta = TimeDelta::seconds(62);
 /// Whether a call may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Now.
-    Now,
+    /// Now: it is paid for with this.
+    Now(Taken),
     /// Not before this time.
     NotBefore(DateTime<Utc>),
 }
@@ -72,7 +72,7 @@ macro_rules! take_slot {
 pub(super) use take_slot;
 
 /// A slot that was taken for a call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     slot: i32,
     /// When: the call counts from then on.
@@ -91,8 +91,8 @@ impl Taken {
 /// The database's.
 pub async fn take(db: &mut PgConnection, class: CallClass, now: DateTime<Utc>) -> Result<Grant, Error> {
     let slot = take_slot!("", "true", "select slot from taken", class.as_str(), now - WINDOW, now);
-    if slot.fetch_optional(&mut *db).await?.is_some() {
-        return Ok(Grant::Now);
+    if let Some(row) = slot.fetch_optional(&mut *db).await? {
+        return Ok(Grant::Now(Taken::new(row.slot, now)));
     }
     let free_at = sqlx::query_scalar!(
         "select greatest((select min(taken_at) from api_slots where class = $1) + $2::float8 * interval '1 second',
@@ -107,7 +107,7 @@ pub async fn take(db: &mut PgConnection, class: CallClass, now: DateTime<Utc>) -
     Ok(Grant::NotBefore(free_at.unwrap_or(soonest).max(soonest)))
 }
 
-/// Takes the same slot anew, for a call that was not made when it was taken and is made now. Returns whether it could be.
+/// Takes the same slot anew, for a call that was not made when it was taken and is made now; `None` if that cannot be.
 ///
 /// # Errors
 /// The database's.
@@ -116,7 +116,7 @@ pub async fn retake(
     class: CallClass,
     taken: Taken,
     now: DateTime<Utc>,
-) -> Result<bool, Error> {
+) -> Result<Option<Taken>, Error> {
     let retaken = sqlx::query!(
         "update api_slots set taken_at = $4
          where class = $1 and slot = $2 and taken_at = $3
@@ -128,7 +128,7 @@ pub async fn retake(
     )
     .execute(db)
     .await?;
-    Ok(retaken.rows_affected() > 0)
+    Ok((retaken.rows_affected() > 0).then_some(Taken { at: now, ..taken }))
 }
 
 /// Holds a class for all replicas, as a 429 told.

@@ -102,23 +102,37 @@ pub async fn count_upcoming_bots(db: impl PgExecutor<'_>, now: DateTime<Utc>) ->
 }
 
 /// Whether a bot was scheduled with this key for another event than `id`, is listed with one, or stayed behind in its meeting.
-/// What was scheduled is forgotten where Recall seemed cut off from a calendar; what its lists show since is not.
+/// What was scheduled is forgotten where Recall seemed cut off from a calendar; what its lists show since is not. Bots that were
+/// to join before the start do not count if they were scheduled when it was too late for that, from `too_late_from` on.
 ///
 /// # Errors
 /// The database's.
-pub async fn is_scheduled_elsewhere(db: impl PgExecutor<'_>, key: &str, id: EventId) -> Result<bool, Error> {
+pub async fn is_scheduled_elsewhere(
+    db: impl PgExecutor<'_>,
+    key: &str,
+    id: EventId,
+    too_late_from: Option<DateTime<Utc>>,
+) -> Result<bool, Error> {
     let is_elsewhere = sqlx::query_scalar!(
-        r#"select exists (select from decisions where scheduled_key = $1 and event_id <> $2)
+        r#"select exists (
+                   select from decisions
+                   where scheduled_key = $1 and event_id <> $2 and coalesce(scheduled_at < $4, true)
+               )
                or exists (select from bots_left_behind where key = $1)
                or exists (
                    select from events
                    where start_time = $3 and json_array_length(bots) > 0 and id <> $2
                      and not is_deleted and gone_at is null
                      and exists (select from json_array_elements(bots) as bot where bot->>'deduplication_key' = $1)
+                     and not exists (
+                         select from decisions
+                         where event_id = events.id and scheduled_key = $1 and scheduled_at >= $4
+                     )
                ) as "is_elsewhere!""#,
         key,
         id.0,
         start_in(key),
+        too_late_from,
     )
     .fetch_one(db)
     .await?;

@@ -36,7 +36,8 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
     loop {
         let step = request_keys!(
             "step as materialized (
-                 select id, calendar_id, start_time, end_time, is_deleted or gone_at is not null as is_gone
+                 select id, calendar_id, start_time, greatest(start_time, end_time) as ends_at,
+                     is_deleted or gone_at is not null as is_gone
                  from events
                  where id > $4
                  order by id
@@ -48,7 +49,7 @@ pub async fn request_undecided(db: &mut PgConnection, generation: i64, now: Date
              join calendars on calendars.id = calendar_id and calendars.status = 'connected'
                  and calendars.gone_at is null
              left join decisions on decisions.event_id = step.id
-             where end_time > $2 and not is_gone
+             where ends_at > $2 and not is_gone
                and (coalesce(decisions.configuration, 0) < $1 or decisions.reason = $3)
              order by step.id",
             "true",

@@ -221,7 +221,7 @@ async fn request_concerned(
              union all
              select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'event' and id = $4
          ) as concerned
-         where end_time > $1 and not is_deleted and gone_at is null
+         where greatest(start_time, end_time) > $1 and not is_deleted and gone_at is null
          order by id",
         "true",
         r#"select count(*) as "requested!", (select pg_notify($6, '')::text) as told from requested"#,

@@ -473,6 +473,45 @@ async fn a_lost_answer_about_an_event_that_is_gone_since_sends_no_second_bot() {
     world.finish().await;
 }
 
+/// The process dies during a call, which the API goes on with; to all that have the same key it answers 409 meanwhile.
+#[tokio::test]
+async fn a_call_that_the_api_is_still_at_sends_no_second_bot() {
+    for is_tried_again_first in [true, false] {
+        let world = World::new().await;
+        let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+        world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(20), 180).at(LINK));
+        world.sim.deliver_due().await;
+        for _ in calendars {
+            world.take_turns_until(Endpoint::ListEvents).await;
+        }
+        world.advance(TimeDelta::minutes(25));
+        world.sim.fail_next(Endpoint::ScheduleBot, Fault::Hang, 1);
+        let worker = world.replica.worker.clone();
+        let turn = tokio::spawn(async move { worker.take_one_turn().await });
+        world.until(|| world.sim.hanging() == 1).await;
+        turn.abort();
+        world.advance(TimeDelta::seconds(95));
+        let (its_own, the_copys) = ("lease_token is not null", "lease_token is null and last_error is null");
+        let [first, second] = if is_tried_again_first { [its_own, the_copys] } else { [the_copys, its_own] };
+        let put_off = format!(
+            "update reconcile_queue set deadline = deadline + interval '1 hour' where kind = 'event' and {second}"
+        );
+        world.execute(&put_off).await;
+        world.take_turns_until(Endpoint::ScheduleBot).await;
+        let refused = world.sim.calls().into_iter().rfind(|call| call.endpoint == Endpoint::ScheduleBot).unwrap();
+        assert_eq!(refused.status, 409, "{first}");
+        world.sim.release();
+        world.until(|| world.sim.all_bots().len() == 1).await;
+        world.settle().await;
+        for _ in 0..3 {
+            world.advance(TimeDelta::seconds(3));
+            world.settle().await;
+        }
+        assert_eq!(world.sim.all_bots().len(), 1, "{first}");
+        world.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn a_bot_in_a_call_that_is_listed_with_a_start_to_come_is_deleted_once() {
     let world = World::new().await;

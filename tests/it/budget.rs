@@ -137,7 +137,7 @@ async fn each_page_of_a_long_list_is_paid_for() {
 async fn a_call_that_another_replica_is_about_to_pay_for_is_not_paid_for_twice() {
     let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
     let mut tx = world.db.begin().await.unwrap();
-    assert_eq!(budget::take(&mut tx, CallClass::ScheduleBot, world.now()).await.unwrap(), Grant::Now);
+    assert!(matches!(budget::take(&mut tx, CallClass::ScheduleBot, world.now()).await.unwrap(), Grant::Now(_)));
     let mut other = world.db.acquire().await.unwrap();
     let second = budget::take(&mut other, CallClass::ScheduleBot, world.now());
     let second = tokio::time::timeout(Duration::from_secs(10), second).await.expect("it waits for the other").unwrap();
@@ -219,6 +219,32 @@ async fn a_call_that_comes_late_after_it_was_paid_for_takes_the_same_slot_anew()
 }
 
 #[tokio::test]
+async fn a_call_that_was_paid_for_slowly_counts_from_when_it_is_made() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.settle().await;
+    world.advance(TimeDelta::minutes(5));
+    world.sim.clear_calls();
+    world.request_full_sync(calendar).await;
+    let mut stalled = world.db.begin().await.unwrap();
+    stalled.execute("lock table api_slots in share row exclusive mode").await.unwrap();
+    let worker = world.replica.worker.clone();
+    let turn = tokio::spawn(async move { worker.take_one_turn().await });
+    let is_waited_for =
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    until(async || world.query(is_waited_for).await == "true").await;
+    world.advance(TimeDelta::seconds(20));
+    stalled.rollback().await.unwrap();
+    turn.await.unwrap().unwrap();
+    let call = world.sim.calls().into_iter().find(|call| call.endpoint == Endpoint::RetrieveCalendar).unwrap();
+    let paid_at = sqlx::query_scalar("select max(taken_at) from api_slots where class = 'read'");
+    let paid_at: DateTime<Utc> = paid_at.fetch_one(&world.db).await.unwrap();
+    assert_eq!(paid_at, call.at);
+    world.settle().await;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_slot_is_taken_anew_by_nobody_but_who_took_it_and_in_no_pause() {
     let world = World::with(&[("RECALL_LIMITS", "list=1000,read=1000,bot=1")]).await;
     let (class, key, event) = (CallClass::ScheduleBot, "a", EventId(Uuid::new_v4()));
@@ -227,12 +253,12 @@ async fn a_slot_is_taken_anew_by_nobody_but_who_took_it_and_in_no_pause() {
     let paid = held.unwrap().paid.unwrap();
     budget::pause(&world.db, class, now + TimeDelta::seconds(10)).await.unwrap();
     let retake = async |after| budget::retake(&world.db, class, paid, now + TimeDelta::seconds(after)).await.unwrap();
-    assert!(!retake(1).await, "a pause is for all calls");
+    assert_eq!(retake(1).await, None, "a pause is for all calls");
     let mut db = world.db.acquire().await.unwrap();
     let take =
         async |db: &mut PgConnection, after| budget::take(db, class, now + TimeDelta::seconds(after)).await.unwrap();
-    assert_eq!(take(&mut db, 62).await, Grant::Now);
-    assert!(!retake(63).await, "another's by now");
+    assert!(matches!(take(&mut db, 62).await, Grant::Now(_)));
+    assert_eq!(retake(63).await, None, "another's by now");
     drop(db);
     world.execute("delete from bot_keys").await;
     world.finish().await;

@@ -438,6 +438,22 @@ async fn an_event_that_cannot_be_read_in_a_list_of_the_workspace_is_recorded_wit
 }
 
 #[tokio::test]
+async fn where_such_lists_alone_are_forbidden_calendars_are_listed_singly_in_the_end() {
+    let (mut world, events) = trusted_workspace().await;
+    world.expect_errors();
+    world.sim.knobs(|knobs| knobs.workspace_lists = WorkspaceLists::Forbidden);
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    for _ in 0..13 {
+        settle(&world).await;
+    }
+    assert_bots_at(&world, &events, start);
+    assert_eq!(world.query("select count(*) from reconcile_queue where kind = 'workspace'").await, "0");
+    assert_eq!(verdict(&world).await, "true", "it may have been the key, and says nothing of lists");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn it_can_be_turned_off() {
     let (world, events) = workspace(&[("WORKSPACE_LISTING", "off")]).await;
     move_all(&world, &events, 301);

@@ -8,7 +8,7 @@ use rollcall::{
     domain::{event::EventId, policy::Policy},
     explain::explain,
     reconcile::preview::{Effect, Kind, Summary, preview},
-    sim::{Attendee, DEFAULT_API_KEY, Endpoint, NewCalendar, NewEvent, Response},
+    sim::{Attendee, BotState, DEFAULT_API_KEY, Endpoint, Fault, NewCalendar, NewEvent, Response},
     store,
 };
 use serde_json::{Value, json};
@@ -553,6 +553,93 @@ async fn a_bot_joins_early_also_after_a_move() {
     assert_eq!(world.count_calls(Endpoint::ScheduleBot), 0, "it is in the call");
     world.bot(event);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_joined_early_is_the_only_one() {
+    let mut world = World::with(&[("JOIN_EARLY", "5m"), ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let meeting = NewEvent::new("Board", world.in_minutes(60), 30).at(LINK);
+    let event = world.sim.create_event(calendars[0], meeting.clone());
+    world.settle().await;
+    world.advance(TimeDelta::minutes(57));
+    assert_eq!(world.bot(event).state, BotState::InCall);
+    let copy = world.sim.create_event(calendars[1], meeting);
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1, "there is one for the copy");
+    world.sim.delete_event(copy);
+    world.settle().await;
+    world.restart(&[("DEDUPLICATION", "company")]).await;
+    world.settle().await;
+    assert_eq!(world.sim.all_bots().len(), 1, "nor does one with another key join it");
+    world.sim.clear_calls();
+    world.sim.edit_event(event, |event| event.cancelled = true);
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::DeleteBot), 1, "it cannot be removed any more");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_could_not_join_early_is_shared_until_the_start() {
+    let world = World::with(&[("JOIN_EARLY", "5m")]).await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let meeting = NewEvent::new("Board", world.in_minutes(3), 30).at(LINK);
+    let event = world.sim.create_event(calendars[0], meeting.clone());
+    world.settle().await;
+    let copy = world.sim.create_event(calendars[1], meeting);
+    world.settle().await;
+    assert_eq!(world.bot(copy).id, world.bot(event).id);
+    world.sim.delete_event(event);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(4));
+    assert_eq!(world.bot(copy).state, BotState::InCall);
+    world.finish().await;
+}
+
+/// The answer to Delete Bot was lost, and what led to it is taken back before it is tried again.
+#[tokio::test]
+async fn a_bot_that_may_have_been_deleted_is_scheduled_again() {
+    for minutes_before in [50, 9] {
+        let world = World::with(&[ADMIN]).await;
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.advance(TimeDelta::minutes(60 - minutes_before));
+        world.settle().await;
+        world.sim.fail_next(Endpoint::DeleteBot, Fault::LoseAnswer, 1);
+        let path = format!("events/{event}/override");
+        let skip = json!({ "value": "skip", "who": "ann", "why": "a mistake" });
+        assert_eq!(ask(&world, Method::PUT, &path, skip).await.0, 200);
+        world.take_turns_until(Endpoint::DeleteBot).await;
+        world.assert_no_bot(event);
+        take_back(&world, &path).await;
+        assert!(world.bot(event).is_live(), "{minutes_before} minutes before the start");
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_whose_end_is_before_its_start_follows_what_people_say_and_a_new_configuration() {
+    for is_said in [true, false] {
+        let mut world = World::with(&[ADMIN]).await;
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.sim.override_event_json(event, |event| event["end_time"] = json!("2026-01-01T00:00:00Z"));
+        world.request_full_sync(calendar).await;
+        world.settle().await;
+        if is_said {
+            let (status, _) = ask(&world, Method::PUT, "pause", json!({ "who": "ann", "why": "a holiday" })).await;
+            assert_eq!(status, 200);
+        } else {
+            world.restart(&[("RECORD_WHEN", "none")]).await;
+        }
+        world.take_turns_until(Endpoint::DeleteBot).await;
+        world.sim.override_event(event, None);
+        world.advance(TimeDelta::seconds(10));
+        world.settle().await;
+        world.finish_as_it_is().await;
+    }
 }
 
 #[tokio::test]

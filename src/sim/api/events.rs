@@ -32,6 +32,7 @@ pub(super) fn list(world: &World, received: &Received, fault: Option<&Fault>) ->
                 filter.calendar_id = Some(oldest.map_or(Uuid::nil(), |calendar| calendar.id));
             }
             WorkspaceLists::Refused => return Answer::field("calendar_id", "This field is required."),
+            WorkspaceLists::Forbidden => return Answer::status(403),
         }
     }
     let rows = world.workspace.list_events(&filter);
