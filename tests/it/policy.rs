@@ -557,26 +557,31 @@ async fn a_bot_joins_early_also_after_a_move() {
 
 #[tokio::test]
 async fn a_bot_that_joined_early_is_the_only_one() {
-    let mut world = World::with(&[("JOIN_EARLY", "5m"), ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
-    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
-    let meeting = NewEvent::new("Board", world.in_minutes(60), 30).at(LINK);
-    let event = world.sim.create_event(calendars[0], meeting.clone());
-    world.settle().await;
-    world.advance(TimeDelta::minutes(57));
-    assert_eq!(world.bot(event).state, BotState::InCall);
-    let copy = world.sim.create_event(calendars[1], meeting);
-    world.settle().await;
-    assert_eq!(world.sim.all_bots().len(), 1, "there is one for the copy");
-    world.sim.delete_event(copy);
-    world.settle().await;
-    world.restart(&[("DEDUPLICATION", "company")]).await;
-    world.settle().await;
-    assert_eq!(world.sim.all_bots().len(), 1, "nor does one with another key join it");
-    world.sim.clear_calls();
-    world.sim.edit_event(event, |event| event.cancelled = true);
-    world.settle().await;
-    assert_eq!(world.count_calls(Endpoint::DeleteBot), 1, "it cannot be removed any more");
-    world.finish_as_it_is().await;
+    for is_listed_with_its_meetings_start in [false, true] {
+        let mut world = World::with(&[("JOIN_EARLY", "5m"), ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
+        world.sim.knobs(|knobs| knobs.bot_start_is_event_start = is_listed_with_its_meetings_start);
+        let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+        let meeting = NewEvent::new("Board", world.in_minutes(60), 30).at(LINK);
+        let event = world.sim.create_event(calendars[0], meeting.clone());
+        world.settle().await;
+        world.advance(TimeDelta::minutes(57));
+        assert_eq!(world.bot(event).state, BotState::InCall);
+        let copy = world.sim.create_event(calendars[1], meeting);
+        world.settle().await;
+        assert_eq!(world.sim.all_bots().len(), 1, "there is one for the copy");
+        world.sim.delete_event(copy);
+        world.settle().await;
+        world.restart(&[("DEDUPLICATION", "company")]).await;
+        world.settle().await;
+        assert_eq!(world.sim.all_bots().len(), 1, "nor does one with another key join it");
+        world.sim.clear_calls();
+        world.sim.edit_event(event, |event| event.cancelled = true);
+        world.settle().await;
+        world.advance(TimeDelta::seconds(10));
+        world.settle().await;
+        assert_eq!(world.count_calls(Endpoint::DeleteBot), 1, "it cannot be removed any more");
+        world.finish_as_it_is().await;
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
-    domain::budget::CallClass,
+    domain::{budget::CallClass, dedup::start_in},
     sim::{Bot, BotState, Call, Endpoint, Sim},
 };
 use sqlx::Row;
@@ -128,13 +128,13 @@ impl Watch {
         let mut by_key: BTreeMap<(&str, DateTime<Utc>), Vec<&Bot>> = BTreeMap::new();
         let mut by_meeting: BTreeMap<(Uuid, DateTime<Utc>, &str), Vec<&Bot>> = BTreeMap::new();
         for bot in bots {
-            self.past.had_bot.extend(bot.events.iter().map(|event| (*event, bot.join_at, bot.meeting_url.clone())));
+            self.past.had_bot.extend(bot.events.iter().map(|event| (*event, start_of(bot), bot.meeting_url.clone())));
             if !bot.is_live() || self.late_keys.contains(&bot.key) {
                 continue;
             }
-            by_key.entry((&bot.key, bot.join_at)).or_default().push(bot);
+            by_key.entry((&bot.key, start_of(bot))).or_default().push(bot);
             for event in &bot.events {
-                by_meeting.entry((*event, bot.join_at, &bot.meeting_url)).or_default().push(bot);
+                by_meeting.entry((*event, start_of(bot), &bot.meeting_url)).or_default().push(bot);
             }
         }
         if let Some(twins) = by_key.values().find(|bots| bots.len() > 1) {
@@ -145,6 +145,12 @@ impl Watch {
             None => Ok(()),
         }
     }
+}
+
+/// When the bot's meeting begins: what joins early has it in its key.
+fn start_of(bot: &Bot) -> DateTime<Utc> {
+    let joins_early = !bot.config["join_at"].is_null();
+    start_in(&bot.key).filter(|_| joins_early).unwrap_or(bot.join_at)
 }
 
 /// What shares a limit with it.

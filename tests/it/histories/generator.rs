@@ -1,7 +1,7 @@
 //! Histories from seeds. Few calendars, few links and round times make collisions likely; weights keep a history from being
 //! all trouble, in which nothing is ever scheduled that could be lost.
 
-use WorkspaceLists::{Empty, OneCalendar, Refused};
+use WorkspaceLists::{Empty, Forbidden, OneCalendar, Refused};
 use fastrand::Rng;
 use rollcall::sim::WorkspaceLists;
 
@@ -68,7 +68,7 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
         Knob::ConnectDelaySecs(90),
         Knob::RevocationLagSecs(3600),
         Knob::PoolEmptyPercent(30),
-        Knob::WorkspaceLists(*rng.choice(&[Empty, OneCalendar, Refused]).unwrap()),
+        Knob::WorkspaceLists(*rng.choice(&[Empty, OneCalendar, Refused, Forbidden]).unwrap()),
     ];
     let mut history = vec![Operation::Turn(Knob::PageSize(*rng.choice(&[2, 3, 5, 100]).unwrap_or(&100)))];
     history.extend(knobs.into_iter().filter(|_| rng.u8(..4) == 0).map(Operation::Turn));
@@ -77,6 +77,9 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
     }
     if rng.u8(..4) == 0 {
         history.push(Operation::ListPause { secs: *rng.choice(&[2, 60]).unwrap() });
+    }
+    if rng.u8(..4) == 0 {
+        history.push(Operation::JoinEarly { minutes: *rng.choice(&[2, 10]).unwrap() });
     }
     if rng.u8(..4) == 0 {
         history.push(Operation::MaxChanges { bots: rng.u64(..3) });

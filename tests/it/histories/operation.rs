@@ -26,7 +26,10 @@ pub enum Operation {
     ListPause {
         secs: u64,
     },
-
+    /// `JOIN_EARLY` for the whole history; counts wherever it stands.
+    JoinEarly {
+        minutes: u64,
+    },
     /// `POLICY_MAX_CHANGES` for the whole history; counts wherever it stands.
     MaxChanges {
         bots: u64,

@@ -80,7 +80,7 @@ pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Viola
     let bots: Vec<&Bot> = seen.bots.iter().filter(|bot| bot.is_live()).collect();
     for (key, meeting) in &wanted {
         let of_meeting: Vec<&Bot> = bots.iter().copied().filter(|bot| bot.key == *key).collect();
-        if meeting.start > now {
+        if meeting.start - policy.join_early > now {
             judge_upcoming(key, meeting, &of_meeting, policy, now)?;
             continue;
         }
@@ -120,7 +120,9 @@ fn judge_upcoming(
         let detail = format!("{key}: {:?} instead of {:?}", bot.events, meeting.events);
         return Err(Violation::new("a bot is on the wrong events", detail));
     }
-    if bot.join_at != meeting.start || bot.meeting_url != meeting.meeting_url {
+    if ![meeting.start - policy.join_early, meeting.start].contains(&bot.join_at)
+        || bot.meeting_url != meeting.meeting_url
+    {
         return Err(Violation::new("a bot joins elsewhere", format!("{key}: {} {}", bot.join_at, bot.meeting_url)));
     }
     let is_too_late = meeting.start - now < TimeDelta::minutes(10);

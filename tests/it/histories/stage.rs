@@ -151,6 +151,7 @@ impl<'a> Stage<'a> {
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("LIST_PAUSE", format!("{}s", list_pause(operations))),
         ]);
+        vars.extend(join_early(operations).map(|minutes| ("JOIN_EARLY", format!("{minutes}m"))));
         vars.extend(max_changes(operations).map(|bots| ("POLICY_MAX_CHANGES", bots.to_string())));
         let config = read_config(&vars);
         let client = Client::new(&config.recall).unwrap();
@@ -262,6 +263,13 @@ fn list_pause(operations: &[Operation]) -> u64 {
         _ => None,
     });
     secs.unwrap_or(0)
+}
+
+fn join_early(operations: &[Operation]) -> Option<u64> {
+    operations.iter().find_map(|operation| match operation {
+        Operation::JoinEarly { minutes } => Some(*minutes),
+        _ => None,
+    })
 }
 
 fn max_changes(operations: &[Operation]) -> Option<u64> {
