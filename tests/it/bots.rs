@@ -493,12 +493,14 @@ async fn a_call_that_the_api_is_still_at_sends_no_second_bot() {
         world.advance(TimeDelta::seconds(95));
         // Which of the two comes next.
         let put_off = if is_tried_again_first {
-            "update reconcile_queue set deadline = deadline + interval '1 hour' where kind = 'event' and lease_token is null"
+            "deadline = deadline + interval '1 hour' where kind = 'event' and lease_token is null".to_owned()
         } else {
-            "update reconcile_queue set due_at = due_at + interval '10 minutes', is_due = false, leased_until = null
-             where kind = 'event' and lease_token is not null"
+            let later = world.in_minutes(10);
+            format!(
+                "due_at = '{later}', is_due = false, leased_until = null where kind = 'event' and lease_token is not null"
+            )
         };
-        world.execute(put_off).await;
+        world.execute(&format!("update reconcile_queue set {put_off}")).await;
         world.take_turns_until(Endpoint::ScheduleBot).await;
         let refused = world.sim.calls().into_iter().rfind(|call| call.endpoint == Endpoint::ScheduleBot).unwrap();
         assert_eq!(refused.status, 409);
