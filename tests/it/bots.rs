@@ -479,12 +479,13 @@ async fn a_call_that_the_api_is_still_at_sends_no_second_bot() {
     for is_tried_again_first in [true, false] {
         let world = World::new().await;
         let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
-        world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(20), 180).at(LINK));
+        world.sim.same_meeting_on(&calendars, &NewEvent::new("Board", world.in_minutes(11), 180).at(LINK));
         world.sim.deliver_due().await;
         for _ in calendars {
             world.take_turns_until(Endpoint::ListEvents).await;
         }
-        world.advance(TimeDelta::minutes(25));
+        // It has begun, and no sweep is due.
+        world.advance(TimeDelta::seconds(690));
         world.sim.fail_next(Endpoint::ScheduleBot, Fault::Hang, 1);
         let worker = world.replica.worker.clone();
         let turn = tokio::spawn(async move { worker.take_one_turn().await });
