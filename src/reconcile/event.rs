@@ -305,7 +305,9 @@ impl Reconciler {
             answer: Some(&said),
         };
         let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
-        let left_behind = left_behind(before, &answer.bots, scheduled.as_ref(), received_at);
+        // What is listed with another key than was asked for, though only one can be scheduled, has joined: early, perhaps.
+        let joined_by = received_at + self.policy.join_early;
+        let left_behind = left_behind(before, &answer.bots, scheduled.as_ref(), received_at, joined_by);
         decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), received_at).await?;
         decisions::record(&mut *tx, &decision, received_at).await?;
@@ -411,7 +413,7 @@ impl Reconciler {
         let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
         // One that is not listed where another is that has joined was replaced in time, by a call whose answer was lost.
         let is_listed = |key: &&str| known.event.has_bot(key) || known.event.bots.iter().all(|bot| bot.is_future(now));
-        let left_behind = left_behind(before.filter(is_listed), &known.event.bots, scheduled.as_ref(), now);
+        let left_behind = left_behind(before.filter(is_listed), &known.event.bots, scheduled.as_ref(), now, now);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), now).await?;
         decisions::record(&mut *tx, &decision, now).await?;
@@ -449,17 +451,20 @@ fn accepted(answer: &Event, scheduled: &Scheduled) -> String {
 }
 
 /// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it
-/// asks for.
+/// asks for. Those that are listed have joined if they were to until `joined_by`.
 fn left_behind<'a>(
     before: Option<&'a str>,
     bots: &'a [ObservedBot],
     scheduled: Option<&Scheduled>,
     now: DateTime<Utc>,
+    joined_by: DateTime<Utc>,
 ) -> Vec<&'a str> {
-    let listed = bots.iter().filter(|bot| !bot.is_future(now)).map(|bot| bot.deduplication_key.as_str());
-    let has_joined = |key: &&str| start_in(key).is_some_and(|start| start <= now && now - start < LONGEST_MEETING);
+    let has_joined = |key: &str, by| start_in(key).is_some_and(|start| start <= by && now - start < LONGEST_MEETING);
+    let before = before.filter(|key| has_joined(key, now));
+    let listed = bots.iter().filter(|bot| !bot.is_future(joined_by)).map(|bot| bot.deduplication_key.as_str());
+    let listed = listed.filter(|key| has_joined(key, joined_by));
     let is_asked_for = |key: &&str| scheduled.is_some_and(|scheduled| scheduled.key == *key);
-    before.into_iter().chain(listed).filter(|key| has_joined(key) && !is_asked_for(key)).collect()
+    before.into_iter().chain(listed).filter(|key| !is_asked_for(key)).collect()
 }
 
 /// What counts as scheduled once a plan without a call is recorded.

@@ -165,7 +165,10 @@ async fn check_bots(stage: &Stage<'_>, watch: &Watch) -> Result<(), Violation> {
 }
 
 async fn calls_in_doubt(stage: &Stage<'_>) -> BTreeSet<(String, Uuid)> {
-    let open = sqlx::query_as("select key, unnest(open_calls) from bot_keys");
+    let open = sqlx::query_as(
+        "select key, unnest(open_calls) from bot_keys
+         union all select scheduled_key, event_id from decisions where scheduled_key is not null",
+    );
     open.fetch_all(&stage.site.db).await.unwrap().into_iter().collect()
 }
 

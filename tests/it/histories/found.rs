@@ -413,3 +413,25 @@ async fn a_call_in_doubt_for_an_event_that_is_gone_counts_as_done() {
     ])
     .await;
 }
+
+/// A meeting moved away between the time at which its bot joined, early, and its start. Another one in the same room, at the
+/// first one's time, was sent a second bot.
+#[tokio::test]
+async fn a_bot_that_joined_early_is_known_when_its_meeting_has_moved_away() {
+    survives(&[
+        JoinEarly { minutes: 10 },
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: true },
+        Advance { minutes: 53 },
+        Meet { calendars: 2, in_minutes: 30, minutes: 60, link: 0 },
+        Disconnect { calendar: 2 },
+        Turns { replica: 1, count: 20 },
+        Advance { minutes: 16 },
+        Advance { minutes: 16 },
+        RemoveCalendar { calendar: 0 },
+        Move { event: 3, in_minutes: 60 },
+        Turns { replica: 0, count: 3 },
+        Create { calendar: 2, in_minutes: 5, minutes: 60, link: Some(0) },
+    ])
+    .await;
+}

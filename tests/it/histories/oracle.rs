@@ -69,7 +69,8 @@ impl Seen {
 pub struct Past {
     /// Events that had a bot at some time, with its start and link.
     pub had_bot: BTreeSet<(Uuid, DateTime<Utc>, String)>,
-    /// Keys of calls that the service was about to make, or made, and does not know what became of, each with the event.
+    /// Keys of calls that the service was about to make, or made, and does not know what became of, and of bots that were scheduled
+    /// for events of which it cannot be told any more when they went, each with the event.
     pub in_doubt: BTreeSet<(String, Uuid)>,
 }
 
