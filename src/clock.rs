@@ -1,8 +1,8 @@
 //! The clock: the system's, or one that a test sets.
 //!
 //! `now` is read once at the edge of a turn or a request and passed in from there, so that a decision is made at one
-//! instant and a test can make a day pass. Replicas are assumed to agree on the time within two seconds (NTP): the margin of
-//! the API's windows. Leases have more.
+//! instant and a test can make a day pass. Replicas are assumed to agree on the time within a second and a half (NTP):
+//! the margin of the API's windows is two. Leases have more.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -22,7 +22,7 @@
 //! # The promises
 //!
 //! - **P1** A 2xx means that the hint is committed. If it cannot be, the answer is 5xx, and the sender tries again.
-//! - **P2** Nothing unauthenticated reaches the database, the queue or the API.
+//! - **P2** No webhook that is not proven reaches the database, the queue or the API.
 //! - **P3** Every acknowledged change is reflected in mirror and bots, in spite of crashes, lost or repeated or reordered
 //!   webhooks, failing or lying API answers, database restarts.
 //! - **P4** At most one live bot per event, one per deduplication key; none for events that are deleted, cancelled, ended,
