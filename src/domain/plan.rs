@@ -16,7 +16,7 @@ use super::{
     policy::{Answer, Policy, Wish},
 };
 
-/// Within this time before the start Recall may ignore a new configuration, since the bot is already being prepared.
+/// Within this time before it joins Recall may ignore a bot's new configuration, since it is already being prepared.
 const TOO_LATE_TO_CHANGE: TimeDelta = TimeDelta::minutes(10);
 
 /// All that a plan depends on.
@@ -275,7 +275,8 @@ fn reconfiguration(situation: &Situation, wish: &Wish, key: &str) -> Result<Need
     if situation.is_left_to_newer {
         return Err(Kept::LeftToNewer);
     }
-    if situation.event.start_time - situation.now < TOO_LATE_TO_CHANGE {
+    let joins_at = situation.event.start_time - situation.policy.join_early;
+    if joins_at - situation.now <= TOO_LATE_TO_CHANGE {
         return Err(Kept::TooLateToChange);
     }
     Ok(needed)

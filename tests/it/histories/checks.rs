@@ -28,7 +28,7 @@ pub struct Watch {
     pub past: Past,
     /// Keys of Schedule Bot calls that hung.
     late_keys: BTreeSet<String>,
-    /// Turns that hung go on now, with what they knew then.
+    /// Turns that hung go on now, with what they knew then, or several were taken at once.
     pub turns_go_on: bool,
     pub bot_calls: usize,
     /// Processes that died with a call on the way, which may arrive when it was paid for in another minute.

@@ -414,6 +414,23 @@ async fn a_call_in_doubt_for_an_event_that_is_gone_counts_as_done() {
     .await;
 }
 
+/// A bot that joins ten minutes early was given another name ten minutes before the start, when it had just joined: a second one
+/// came.
+#[tokio::test]
+async fn a_bot_that_is_about_to_join_early_is_not_changed() {
+    survives(&[
+        JoinEarly { minutes: 10 },
+        Connect { person: 1, is_outlook: false },
+        Advance { minutes: 19 },
+        Create { calendar: 2, in_minutes: 15, minutes: 15, link: Some(0) },
+        Turns { replica: 0, count: 20 },
+        Advance { minutes: 1 },
+        Restart { replica: 0, with: BotNamed(1) },
+        Together { count: 5 },
+    ])
+    .await;
+}
+
 /// A meeting moved away between the time at which its bot joined, early, and its start. Another one in the same room, at the
 /// first one's time, was sent a second bot.
 #[tokio::test]

@@ -126,7 +126,7 @@ fn judge_upcoming(
     {
         return Err(Violation::new("a bot joins elsewhere", format!("{key}: {} {}", bot.join_at, bot.meeting_url)));
     }
-    let is_too_late = meeting.start - now < TimeDelta::minutes(10);
+    let is_too_late = meeting.start - policy.join_early - now <= TimeDelta::minutes(10);
     let name = policy.bot_config.source().get("bot_name").and_then(Value::as_str);
     let named =
         |title: &str| name.map(|name| name.replace("{{ event.title | length }}", &title.chars().count().to_string()));

@@ -44,7 +44,7 @@ impl Stage<'_> {
         match operation {
             Operation::Turns { replica, count } => return self.take_turns(replica, count, watch).await,
             Operation::Together { count } => return self.take_turns_together(count, watch).await,
-            Operation::Crowd { replica, count } => self.take_turns_at_once(replica, count).await,
+            Operation::Crowd { replica, count } => self.take_turns_at_once(replica, count, watch).await,
             Operation::Forge(forgery) => return self.forge(forgery).await,
             Operation::Override { .. }
             | Operation::OverrideCalendar { .. }

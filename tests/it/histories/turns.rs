@@ -80,7 +80,9 @@ impl Stage<'_> {
         Ok(())
     }
 
-    pub async fn take_turns_at_once(&self, replica: usize, count: usize) {
+    /// What one of them mirrors another may change again before anybody looks.
+    pub async fn take_turns_at_once(&self, replica: usize, count: usize, watch: &mut Watch) {
+        watch.turns_go_on = true;
         let worker = &self.replicas[replica].worker;
         join_all((0..count).map(|_| take_one_turn(worker.clone()))).await;
     }
