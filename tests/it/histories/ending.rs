@@ -46,9 +46,12 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
         request_full_syncs(stage).await;
         stage.settle(watch).await?;
     }
-    // What is parked since its calendar was cut off, which Recall may notice only now, is woken by the next sweep.
-    stage.request_sweep().await;
-    stage.settle(watch).await?;
+    // What is parked since its calendar was cut off, which Recall may notice only now, or during a sweep that waits for budget, is
+    // woken by the next sweep.
+    for _ in 0..2 {
+        stage.request_sweep().await;
+        stage.settle(watch).await?;
+    }
     check_queue(stage).await?;
     check_mirror(stage, Bots::Same).await?;
     check_bots(stage, watch).await?;
