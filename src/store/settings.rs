@@ -212,7 +212,10 @@ async fn request_concerned(
         "select 'event', id, null::timestamptz, start_time, $1::timestamptz, $1::timestamptz, $2, false
          -- Each by its own index; those that the scope does not name are not looked at.
          from (
-             select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'all'
+             select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'all' and end_time > $1
+             union all
+             select id, start_time, end_time, is_deleted, gone_at from events
+             where $3 = 'all' and end_time <= $1 and end_time < start_time and start_time > $1
              union all
              select id, start_time, end_time, is_deleted, gone_at from events where $3 = 'calendar' and calendar_id = $4
              union all
