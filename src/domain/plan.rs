@@ -314,7 +314,9 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
 /// Whether a past bot of the event joined this very link so lately that its meeting need not be over.
 fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str) -> bool {
     let duration = situation.event.ends_at() - situation.event.start_time;
-    let has_joined = situation.joins_by_now(bot.start_time) && bot.start_time + duration > situation.now;
+    // What is listed as its start may be when it joined, early.
+    let may_be_over_at = bot.start_time + situation.policy.join_early + duration;
+    let has_joined = situation.joins_by_now(bot.start_time) && may_be_over_at > situation.now;
     has_joined && bot.meeting_url.as_deref() == Some(meeting_url)
 }
 

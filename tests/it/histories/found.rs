@@ -431,6 +431,24 @@ async fn a_bot_that_is_about_to_join_early_is_not_changed() {
     .await;
 }
 
+/// A bot that joined early is listed with that time. Towards the meeting's end it passed for one of a meeting that is over, and another
+/// key sent a second one.
+#[tokio::test]
+async fn a_bot_that_joined_early_is_in_its_meeting_to_the_end() {
+    survives(&[
+        JoinEarly { minutes: 10 },
+        Connect { person: 0, is_outlook: false },
+        Meet { calendars: 4, in_minutes: 15, minutes: 30, link: 0 },
+        Advance { minutes: 32 },
+        Restart { replica: 1, with: BotPerEvent },
+        Advance { minutes: 16 },
+        Move { event: 1, in_minutes: 5 },
+        Turns { replica: 0, count: 20 },
+        Advance { minutes: 28 },
+    ])
+    .await;
+}
+
 /// A meeting moved away between the time at which its bot joined, early, and its start. Another one in the same room, at the
 /// first one's time, was sent a second bot.
 #[tokio::test]
