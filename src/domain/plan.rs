@@ -47,7 +47,8 @@ pub struct Situation<'a> {
 impl Situation<'_> {
     /// Whether a bot for a meeting that begins at `start` has joined by now: up to `JOIN_EARLY` before.
     fn joins_by_now(&self, start: DateTime<Utc>) -> bool {
-        start - self.policy.join_early <= self.now
+        // A bot's start may be any: nothing is taken from it.
+        start <= self.now + self.policy.join_early
     }
 }
 
@@ -315,8 +316,8 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
 fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str) -> bool {
     let duration = situation.event.ends_at() - situation.event.start_time;
     // What is listed as its start may be when it joined, early.
-    let may_be_over_at = bot.start_time + situation.policy.join_early + duration;
-    let has_joined = situation.joins_by_now(bot.start_time) && may_be_over_at > situation.now;
+    let has_joined = situation.joins_by_now(bot.start_time)
+        && bot.start_time + situation.policy.join_early + duration > situation.now;
     has_joined && bot.meeting_url.as_deref() == Some(meeting_url)
 }
 
