@@ -47,7 +47,6 @@ pub struct Situation<'a> {
 impl Situation<'_> {
     /// Whether a bot for a meeting that begins at `start` has joined by now: up to `JOIN_EARLY` before.
     fn joins_by_now(&self, start: DateTime<Utc>) -> bool {
-        // A bot's start may be any: nothing is taken from it.
         start <= self.now + self.policy.join_early
     }
 }
@@ -315,10 +314,13 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
 /// Whether a past bot of the event joined this very link so lately that its meeting need not be over.
 fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str) -> bool {
     let duration = situation.event.ends_at() - situation.event.start_time;
-    // What is listed as its start may be when it joined, early.
-    let has_joined = situation.joins_by_now(bot.start_time)
-        && bot.start_time + situation.policy.join_early + duration > situation.now;
-    has_joined && bot.meeting_url.as_deref() == Some(meeting_url)
+    // What is listed as a bot's start is its meeting's, which its key has as well, or when it joins. It may be any time: nothing is
+    // added to it.
+    let is_its_meetings = start_in(&bot.deduplication_key) == Some(bot.start_time);
+    let has_joined =
+        if is_its_meetings { situation.joins_by_now(bot.start_time) } else { bot.start_time <= situation.now };
+    let need_not_be_over = bot.start_time > situation.now - situation.policy.join_early - duration;
+    has_joined && need_not_be_over && bot.meeting_url.as_deref() == Some(meeting_url)
 }
 
 impl Plan {

@@ -263,10 +263,9 @@ impl Reconciler {
                 return Ok(());
             }
             let mut db = self.db.acquire().await?;
-            match budget::retake(&mut *db, class, taken, self.clock.now()).await? {
-                Some(anew) => taken = anew,
-                None => break,
-            }
+            let now = self.clock.now();
+            let anew = budget::retake(&mut *db, class, taken, now).await?;
+            taken = anew.ok_or(Error::NoBudget { class, until: now })?;
         }
         Err(Error::NoBudget { class, until: self.clock.now() })
     }

@@ -585,6 +585,20 @@ async fn a_bot_that_joined_early_is_the_only_one() {
 }
 
 #[tokio::test]
+async fn a_bot_that_has_yet_to_join_early_follows_a_meeting_that_is_brought_forward() {
+    let world = World::with(&[("JOIN_EARLY", "10m")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(45));
+    let start = world.in_minutes(2);
+    world.sim.move_event(event, start);
+    world.settle().await;
+    assert_eq!(world.bot(event).join_at, start, "and not in five minutes");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_bot_that_could_not_join_early_is_shared_until_the_start() {
     let world = World::with(&[("JOIN_EARLY", "5m")]).await;
     let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
