@@ -57,6 +57,8 @@ const BACKLOG: u32 = 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How often metrics are compacted.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// A turn reads a sixth of a minute's pages, or so many, before it lets others have theirs.
+const FEWEST_PAGES_PER_TURN: u32 = 10;
 /// With so many calendars that wait for their events, listing the whole workspace costs fewer calls than each of them.
 const CATCH_UP_FROM: u32 = 10;
 /// With fewer lists a minute it is not done: to test such a list takes three others in one turn, which might never come together.
@@ -267,6 +269,7 @@ pub fn reconciler(
         sweep_interval: config.sweep_interval,
         full_sync_interval: config.full_sync_interval,
         list_pause: config.list_pause,
+        pages_per_turn: (config.recall.limits.list / 6).max(FEWEST_PAGES_PER_TURN),
         catch_up_from: may_catch_up.then_some(CATCH_UP_FROM),
         retention: Retention { deliveries: config.retention_deliveries, events: config.retention_events },
         wake: Wake::default(),

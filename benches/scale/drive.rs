@@ -20,13 +20,14 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    Failure, filled_id, load,
+    Failure, filled_id,
+    load::{self, Calendars},
     service::{ADMIN, Service},
 };
 
 pub async fn drive(service: &Service) -> Result<(), Failure> {
     let now = service.worker.reconciler().clock.now();
-    load::rate(&service.addr, 64, 1000, Duration::from_secs(2)).await?;
+    load::rate(&service.addr, Calendars { count: 1000, apart: 1 }, Duration::from_secs(2)).await?;
     forget_requests(service).await?;
     live(service, now).await?;
     sweep(service, now).await?;

@@ -11,10 +11,20 @@ use tokio::{
 
 use crate::Failure;
 
-/// Deliveries acknowledged in a second, over so many connections, for any of the first `calendars` calendars.
-pub async fn rate(addr: &str, connections: u32, calendars: u32, during: Duration) -> Result<f64, Failure> {
+/// Over so many connections at once.
+const CONNECTIONS: u32 = 64;
+
+/// Which calendars deliveries are for: any of `count`, each `apart`th of those that were filled in.
+#[derive(Clone, Copy, Debug)]
+pub struct Calendars {
+    pub count: u32,
+    pub apart: u32,
+}
+
+/// Deliveries acknowledged in a second.
+pub async fn rate(addr: &str, calendars: Calendars, during: Duration) -> Result<f64, Failure> {
     let began = Instant::now();
-    let senders: Vec<_> = (0..connections)
+    let senders: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
             let addr = addr.to_owned();
             tokio::spawn(async move { send(&addr, calendars, began + during).await.map_err(|error| error.to_string()) })
@@ -27,12 +37,12 @@ pub async fn rate(addr: &str, connections: u32, calendars: u32, during: Duration
     Ok(f64::from(acknowledged) / began.elapsed().as_secs_f64())
 }
 
-async fn send(addr: &str, calendars: u32, until: Instant) -> Result<u32, Failure> {
+async fn send(addr: &str, calendars: Calendars, until: Instant) -> Result<u32, Failure> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let mut acknowledged = 0;
     while Instant::now() < until {
-        acknowledged += u32::from(post(&mut stream, fastrand::u32(0..calendars)).await? == 204);
+        acknowledged += u32::from(post(&mut stream, fastrand::u32(0..calendars.count) * calendars.apart).await? == 204);
     }
     Ok(acknowledged)
 }

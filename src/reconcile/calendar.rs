@@ -11,6 +11,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 
 use super::{Error, Outcome, Reconciler, lost_place, page::may_need_care};
 use crate::{
@@ -38,9 +39,6 @@ pub(super) const LAG: TimeDelta = TimeDelta::minutes(5);
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(5);
 /// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
 const MAX_PAGES: u32 = 400;
-/// Pages of one turn: well within the time that a turn may take.
-const MAX_PAGES_PER_TURN: u32 = 10;
-
 /// Payloads of a page that is stored while the next is read, at most. A usual page has a tenth of it.
 const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
 
@@ -147,14 +145,16 @@ impl Reconciler {
     /// Lists page by page, and reads a page while the one before is stored. It is paid for before: beside a page that is stored,
     /// the few rows of the budget would take as long as the page does.
     async fn list_events(&self, id: CalendarId, claimed: &Claimed, mut run: Run) -> Result<Outcome, Error> {
+        let mut share = self.share();
         let mut read = self.read_page(id, run.from, run.next.clone()).await?;
-        for place in 1..=MAX_PAGES_PER_TURN {
+        loop {
             run.turn_page(&read.page)?;
-            let is_last = run.next.is_none() || place == MAX_PAGES_PER_TURN;
+            let is_last = run.next.is_none() || !share.has_another(self.clock.now());
             let (from, next) = (run.from, run.next.clone());
             // Of large ones, one at a time is held.
             let reads_ahead = !is_last && read.page.payload_bytes() <= READ_AHEAD_BYTES;
-            let paid = if reads_ahead { Some(self.spend(CallClass::List).await) } else { None };
+            let mut db = self.db.acquire().await?;
+            let paid = if reads_ahead { Some(self.spend_on(&mut db, CallClass::List).await) } else { None };
             let ahead = async {
                 match paid {
                     Some(Ok(())) => Some(self.read_paid_page(id, from, next.clone()).await),
@@ -162,7 +162,7 @@ impl Reconciler {
                     None => None,
                 }
             };
-            let (ahead, stored) = tokio::join!(ahead, self.store_page(id, claimed, &mut run, read));
+            let (ahead, stored) = tokio::join!(ahead, self.store_page(db, id, claimed, &mut run, read));
             stored?;
             match ahead {
                 Some(page) => read = page?,
@@ -205,16 +205,19 @@ impl Reconciler {
     /// Mirrors a page, less what the database refuses.
     async fn store_page(
         &self,
+        mut db: PoolConnection<Postgres>,
         id: CalendarId,
         claimed: &Claimed,
         run: &mut Run,
         ReadPage { page, sent_at }: ReadPage,
     ) -> Result<(), Error> {
-        match self.mirror_run_page(id, claimed, run, &page, sent_at).await {
+        match self.mirror_run_page(&mut db, id, claimed, run, &page, sent_at).await {
             Err(Error::Store(store::Error::Refused(error))) => {
                 tracing::warn!(error = %error, "a page cannot be stored as a whole; storing its events one by one");
+                drop(db);
                 let kept = self.keep_storable(page, sent_at).await?;
-                self.mirror_run_page(id, claimed, run, &kept, sent_at).await
+                let mut db = self.db.acquire().await?;
+                self.mirror_run_page(&mut db, id, claimed, run, &kept, sent_at).await
             }
             result => result,
         }
@@ -223,6 +226,7 @@ impl Reconciler {
     /// The page's events, the requests that follow from them, and how far the run has come.
     async fn mirror_run_page(
         &self,
+        db: &mut PgConnection,
         id: CalendarId,
         claimed: &Claimed,
         run: &mut Run,
@@ -236,7 +240,7 @@ impl Reconciler {
             let (key, cause) = (Key::Calendar(id), "a list that changed while it was read");
             let again = Request { key, since: Some(since), deadline: now, cause, events_only: true };
             // Before the run is over: if this turn dies in between, the list is read again all the same.
-            queue::request(&mut *self.db.acquire().await?, &[again], now).await?;
+            queue::request(db, &[again], now).await?;
         }
         let (ended, progress) = (run.ended(now), serde_json::json!(run));
         let cause = |event: &Event| may_need_care(event, now).then_some(claimed.cause.as_str());
@@ -251,7 +255,7 @@ impl Reconciler {
             now,
             told_by: &self.wake,
         };
-        let written = self.mirror_page(page, sent_at, Some(id), sequel).await?;
+        let written = self.mirror_page(db, page, sent_at, Some(id), sequel).await?;
         run.changed += written.len();
         run.count_drift(page, &written);
         Ok(())

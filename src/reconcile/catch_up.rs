@@ -47,8 +47,6 @@ use crate::{
 const MAX_PAGES: u32 = 400;
 /// Pages that a list may have in any case.
 const FEWEST_PAGES: u32 = 5;
-/// Pages of one turn.
-const MAX_PAGES_PER_TURN: u32 = 10;
 /// How long keys wait for the list that answers them, at most.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 /// How long a key waits that has asked for a list.
@@ -317,7 +315,8 @@ impl Reconciler {
 
     /// Lists page by page.
     async fn list_workspace(&self, claimed: &Claimed, run: &mut Run) -> Result<End, Error> {
-        for _ in 0..MAX_PAGES_PER_TURN {
+        let mut share = self.share();
+        loop {
             if run.pages > 0 && run.next.is_none() {
                 return Ok(if run.missing.is_empty() { End::Read } else { End::LacksEvents });
             }
@@ -348,8 +347,10 @@ impl Reconciler {
                 }
                 mirrored => mirrored?,
             }
+            if !share.has_another(self.clock.now()) {
+                return Ok(End::NotYet);
+            }
         }
-        Ok(End::NotYet)
     }
 
     /// The page's events, the requests that follow from them, and how far the run has come.
@@ -362,7 +363,8 @@ impl Reconciler {
     ) -> Result<(), Error> {
         let (now, progress) = (self.clock.now(), serde_json::json!(run));
         let calendars: Vec<Uuid> = page.events.iter().map(|event| event.calendar_id.0).collect();
-        let causes = workspace_listing::causes(&self.db, &calendars).await?;
+        let mut db = self.db.acquire().await?;
+        let causes = workspace_listing::causes(&mut *db, &calendars).await?;
         let cause = |event: &Event| {
             may_need_care(event, now).then(|| causes.get(&event.calendar_id.0).map_or(CAUSE, String::as_str))
         };
@@ -373,7 +375,7 @@ impl Reconciler {
             now,
             told_by: &self.wake,
         };
-        run.changed += self.mirror_page(page, sent_at, None, sequel).await?.len();
+        run.changed += self.mirror_page(&mut db, page, sent_at, None, sequel).await?.len();
         // If this is lost, hints are not answered, which is dear but right. Not in the statement: a turn that mirrors a lost
         // connection locks its calendar before its events.
         let mut shown: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
@@ -381,7 +383,7 @@ impl Reconciler {
             let until = shown.entry(event.calendar_id.0).or_insert(event.updated_at);
             *until = event.updated_at.max(*until);
         }
-        workspace_listing::note_shown(&self.db, &shown, run.started_at).await?;
+        workspace_listing::note_shown(&mut *db, &shown, run.started_at).await?;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ mod sweep;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{
     clock::Clock,
@@ -53,6 +53,9 @@ const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
 /// comes: this is taken from what the budget leaves for the way and the clocks.
 const PAID_FOR: TimeDelta = TimeDelta::milliseconds(250);
 
+/// How long a turn reads a list, page by page, before it lets others have theirs: well within the time that a turn may take.
+const LONGEST_READING: TimeDelta = TimeDelta::seconds(15);
+
 /// No bot is in a call for longer.
 const LONGEST_MEETING: TimeDelta = TimeDelta::days(2);
 
@@ -75,6 +78,8 @@ pub struct Reconciler {
     pub full_sync_interval: Duration,
     /// How long a calendar that was listed is left alone.
     pub list_pause: Duration,
+    /// Pages that a turn reads of a list of events, before it lets others have theirs.
+    pub pages_per_turn: u32,
     /// With so many calendars that wait for their events the whole workspace is listed; `None`: never.
     pub catch_up_from: Option<u32>,
     /// How long things are remembered.
@@ -245,29 +250,58 @@ impl Reconciler {
 
     async fn spend(&self, class: CallClass) -> Result<(), Error> {
         let mut db = self.db.acquire().await?;
-        // Once there is a connection: the call counts from now on.
-        let grant = budget::take(&mut db, class, self.clock.now()).await?;
-        drop(db);
-        match grant {
-            Grant::Now(taken) => self.keep_paid(class, taken).await,
+        self.spend_on(&mut db, class).await
+    }
+
+    /// Pays for a call, on a connection that is at hand: it counts from now on.
+    async fn spend_on(&self, db: &mut PgConnection, class: CallClass) -> Result<(), Error> {
+        match budget::take(db, class, self.clock.now()).await? {
+            Grant::Now(taken) => self.keep_paid_on(db, class, taken).await,
             Grant::NotBefore(until) => Err(Error::NoBudget { class, until }),
         }
     }
 
     /// Has a call that is made now count from now on, and not from when it was paid for, where that is too long ago: the turn, or
     /// the database, was slow since.
-    async fn keep_paid(&self, class: CallClass, mut taken: Taken) -> Result<(), Error> {
+    async fn keep_paid(&self, class: CallClass, taken: Taken) -> Result<(), Error> {
+        if self.clock.now() - taken.at <= PAID_FOR {
+            return Ok(());
+        }
+        let mut db = self.db.acquire().await?;
+        self.keep_paid_on(&mut db, class, taken).await
+    }
+
+    async fn keep_paid_on(&self, db: &mut PgConnection, class: CallClass, mut taken: Taken) -> Result<(), Error> {
         // More each time: a database that is always slow must not stop all calls.
         for allowed in [PAID_FOR, PAID_FOR * 2, PAID_FOR * 4] {
-            if self.clock.now() - taken.at <= allowed {
+            let now = self.clock.now();
+            if now - taken.at <= allowed {
                 return Ok(());
             }
-            let mut db = self.db.acquire().await?;
-            let now = self.clock.now();
             let anew = budget::retake(&mut *db, class, taken, now).await?;
             taken = anew.ok_or(Error::NoBudget { class, until: now })?;
         }
         Err(Error::NoBudget { class, until: self.clock.now() })
+    }
+
+    /// What a turn that begins now may read of a list of events.
+    fn share(&self) -> Share {
+        Share { pages: self.pages_per_turn, until: self.clock.now() + LONGEST_READING }
+    }
+}
+
+/// What a turn may still read of a list, before it lets others have theirs.
+#[derive(Debug)]
+struct Share {
+    pages: u32,
+    until: DateTime<Utc>,
+}
+
+impl Share {
+    /// Whether there is another page in it, after one that was read.
+    fn has_another(&mut self, now: DateTime<Utc>) -> bool {
+        self.pages = self.pages.saturating_sub(1);
+        self.pages > 0 && now < self.until
     }
 }
 

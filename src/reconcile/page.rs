@@ -1,6 +1,7 @@
 //! A page of events: how it is mirrored, whoever listed it.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use super::{Error, Reconciler};
 use crate::{
@@ -21,6 +22,7 @@ impl Reconciler {
     /// calendar `of`, or with the one that it names.
     pub(super) async fn mirror_page(
         &self,
+        db: &mut PgConnection,
         page: &EventPage,
         sent_at: DateTime<Utc>,
         of: Option<CalendarId>,
@@ -29,12 +31,10 @@ impl Reconciler {
         for UnreadableEvent { event_id, calendar_id, reason } in &page.unreadable {
             // Of an event that does not even name its calendar, the calendar's own list tells. True whatever becomes of the page.
             if let Some(calendar) = of.or(*calendar_id) {
-                events::record_unreadable(&self.db, calendar, event_id, reason, sequel.now).await?;
+                events::record_unreadable(&mut *db, calendar, event_id, reason, sequel.now).await?;
             }
         }
-        let mut db = self.db.acquire().await?;
-        let mirrored = pages::mirror_page(&mut db, &page.events, sent_at, sequel).await?;
-        drop(db);
+        let mirrored = pages::mirror_page(db, &page.events, sent_at, sequel).await?;
         if mirrored.has_requested {
             self.wake.wake();
         }

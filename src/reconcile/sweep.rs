@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, LONGEST_MEETING, Outcome, Reconciler, configuration, lost_place};
+use super::{Error, LONGEST_MEETING, LONGEST_READING, Outcome, Reconciler, configuration, lost_place};
 use crate::{
     domain::budget::CallClass,
     recall::PageQuery,
@@ -53,6 +53,7 @@ impl Reconciler {
         };
         let begun = || Progress { started_at: self.clock.now(), generation: claimed.generation, ..Progress::default() };
         let mut progress = resumed.filter(holds).unwrap_or_else(begun);
+        let until = self.clock.now() + LONGEST_READING;
         while progress.read_at.is_none() {
             let page = progress.next.clone().map(PageQuery::from_stored);
             let answer = self.call(CallClass::List, self.api.list_calendars(page.as_ref())).await;
@@ -84,6 +85,9 @@ impl Reconciler {
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(progress)).await?;
             tx.commit().await?;
             calendars::note_listed(&self.db, &answer.calendars, progress.started_at).await?;
+            if now >= until && progress.read_at.is_none() {
+                return Ok(Outcome::GoesOn(now));
+            }
         }
         self.request_all(&progress).await
     }

@@ -221,6 +221,21 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     world.finish().await;
 }
 
+#[tokio::test]
+async fn a_turn_that_reads_slow_pages_of_the_workspace_goes_on_in_another() {
+    let (world, events) = trusted_workspace().await;
+    world.sim.knobs(|knobs| knobs.page_size = 5);
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    world.sim.deliver_due().await;
+    world.take_turns_until_slow(Endpoint::ListEvents).await;
+    assert_eq!(count_lists(&world), (1, 0));
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
+    assert_eq!(count_lists(&world), (5, 0), "each page once, and whether it has changed meanwhile");
+    world.finish().await;
+}
+
 /// A list of which the second page is answered with this status, while somebody else has locked some of its keys.
 async fn end_a_list_while_keys_are_locked(world: &World, status: Option<u16>) {
     world.sim.knobs(|knobs| knobs.page_size = 10);

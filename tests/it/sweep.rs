@@ -60,6 +60,22 @@ async fn a_sweep_reads_all_pages_of_calendars() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_reads_slow_pages_goes_on_in_another_turn() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let emails = (0..7).map(|n| format!("person{n}@acme.test"));
+    emails.for_each(|email| _ = world.sim.connect_calendar(NewCalendar::google(&email)));
+    world.sim.lose_pending_webhooks();
+    world.take_turns_until_slow(Endpoint::ListCalendars).await;
+    assert_eq!(world.count_calls(Endpoint::ListCalendars), 1);
+    assert!(!world.logs().contains("turn failed"));
+    world.settle().await;
+    assert_eq!(world.query("select count(*) from calendars").await, "7");
+    assert_eq!(world.count_calls(Endpoint::ListCalendars), 4, "each page once");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_sweep_goes_on_where_it_was_interrupted() {
     let world = World::new().await;
     world.sim.knobs(|knobs| knobs.page_size = 2);

@@ -110,9 +110,12 @@ async fn a_cursor_never_lies_in_the_future() {
     world.finish_as_it_is().await;
 }
 
+/// The lists that Recall allows a minute, of which a turn reads ten; and bots for the whole test.
+const LIMITS: (&str, &str) = ("RECALL_LIMITS", "list=60,read=1000,bot=1000");
+
 #[tokio::test]
 async fn a_list_of_many_pages_is_read_over_several_turns() {
-    let world = World::new().await;
+    let world = World::with(&[LIMITS]).await;
     world.sim.knobs(|knobs| knobs.page_size = 3);
     let calendar = world.calendar("ada@acme.test").await;
     create_meetings(&world, calendar, 100);
@@ -124,10 +127,10 @@ async fn a_list_of_many_pages_is_read_over_several_turns() {
 
 #[tokio::test]
 async fn a_change_during_a_long_run_is_not_lost() {
-    let world = World::new().await;
+    let world = World::with(&[LIMITS]).await;
     world.sim.knobs(|knobs| knobs.page_size = 3);
     let calendar = world.calendar("ada@acme.test").await;
-    let events = create_meetings(&world, calendar, 100);
+    let events = create_meetings(&world, calendar, 50);
     world.sim.deliver_due().await;
     world.take_turns_until(Endpoint::ListEvents).await; // the first ten pages
     world.sim.move_event(events[0], world.in_minutes(30));
@@ -137,8 +140,35 @@ async fn a_change_during_a_long_run_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_hint_between_the_turns_of_a_long_run_is_not_taken_for_answered_by_it() {
+async fn where_more_lists_are_allowed_a_turn_reads_more_pages() {
+    let world = World::with(&[("RECALL_LIMITS", "list=84,read=1000,bot=1000")]).await;
+    world.sim.knobs(|knobs| knobs.page_size = 1);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 20);
+    world.sim.deliver_due().await;
+    assert!(world.replica.worker.take_one_turn().await.unwrap());
+    assert_eq!(world.query("select count(*) from events").await, "14", "a sixth of a minute's");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_reads_slow_pages_lets_others_have_theirs() {
     let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 1);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 5);
+    world.sim.deliver_due().await;
+    world.take_turns_until_slow(Endpoint::ListEvents).await;
+    assert_eq!(world.query("select count(*) from events").await, "1");
+    assert!(!world.logs().contains("turn failed"));
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 5);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_hint_between_the_turns_of_a_long_run_is_not_taken_for_answered_by_it() {
+    let world = World::with(&[LIMITS]).await;
     world.sim.knobs(|knobs| knobs.page_size = 3);
     let calendar = world.calendar("ada@acme.test").await;
     let events = create_meetings(&world, calendar, 40);

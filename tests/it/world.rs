@@ -16,7 +16,7 @@ use rollcall::{
     http::{LogLimit, Looks, Receiver, inbox::Inbox, router, signature::Verifier},
     recall::Client,
     reconcile::health::ApiHealth,
-    sim::{self, Bot, Endpoint, NewCalendar, NewEvent, Sim, SimClock, SimConfig},
+    sim::{self, Bot, Endpoint, Fault, NewCalendar, NewEvent, Sim, SimClock, SimConfig},
     store::{
         self,
         queue::{self, Key, Request, Wake},
@@ -220,6 +220,16 @@ impl World {
         while self.count_calls(endpoint) == before {
             assert!(self.replica.worker.take_one_turn().await.unwrap(), "no key is due");
         }
+    }
+
+    /// Takes turns up to the one that calls `endpoint`, and is answered after twenty seconds.
+    pub async fn take_turns_until_slow(&self, endpoint: Endpoint) {
+        self.sim.fail_next(endpoint, Fault::HangAnswer, 1);
+        tokio::join!(self.take_turns_until(endpoint), async {
+            self.until(|| self.sim.hanging() == 1).await;
+            self.advance(TimeDelta::seconds(20));
+            self.sim.release();
+        });
     }
 
     /// The one live bot of an event.

@@ -183,8 +183,9 @@ impl<'a> Stage<'a> {
             let Some(standing) = self.prepare_database(&db, &config).await else { continue };
             let (api, health) = (self.client.clone(), ApiHealth::default());
             let mut reconciler = app::reconciler(config, db, api, health, standing, self.clock.clone());
-            // Histories have few calendars.
+            // Histories have few calendars, and few pages.
             reconciler.catch_up_from = reconciler.catch_up_from.map(|_| 2);
+            reconciler.pages_per_turn = 3;
             self.replicas[number].worker = Some(Worker::new(reconciler, 1));
         }
     }
