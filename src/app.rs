@@ -341,7 +341,7 @@ pub async fn try_prepare_database(
     let would_be_held_back = announce(db, config, now).await?;
     let mut tx = store::begin(db).await?;
     let standing = configuration::register(&mut tx, &config.policy, would_be_held_back, now).await?;
-    budget::provision(&mut tx, config.recall.limits).await?;
+    budget::provision(&mut tx, config.recall.limits, now).await?;
     let sweep =
         Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica", events_only: false };
     queue::request(&mut tx, &[sweep], now).await?;

@@ -290,6 +290,7 @@ impl Worker {
                 }
             }
             Verdict::PutOff(at) => {
+                let at = at.min(latest_retry(claimed, now));
                 tracing::debug!(error = text, "turn put off");
                 queue::put_off(db, claimed, at, None, now).await
             }

@@ -53,7 +53,7 @@ impl Service {
         let db = store::pool(&config.database_url, config.database_max_connections)?;
         let mut tx = db.begin().await?;
         let standing = configuration::register(&mut tx, &config.policy, false, clock.now()).await?;
-        budget::provision(&mut tx, config.recall.limits).await?;
+        budget::provision(&mut tx, config.recall.limits, clock.now()).await?;
         tx.commit().await?;
         let receiver = Receiver {
             verifier: Arc::new(Verifier::new(&config.webhooks)?),

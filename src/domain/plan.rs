@@ -58,6 +58,19 @@ pub struct Scheduled {
     pub key: String,
     /// Of the `BOT_CONFIG` it carried.
     pub config: Fingerprint,
+    /// When it was accepted; `None` if that is not known.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// Whether a bot that was scheduled then, for a meeting that begins at `start`, has joined by `now`: `join_early` before, unless it
+/// was too late for that when it was scheduled.
+pub fn has_joined(
+    start: DateTime<Utc>,
+    scheduled_at: Option<DateTime<Utc>>,
+    join_early: TimeDelta,
+    now: DateTime<Utc>,
+) -> bool {
+    start <= now || (start <= now + join_early && scheduled_at.is_none_or(|at| at + join_early < start))
 }
 
 /// What to do about an event's bot, and why.
@@ -226,7 +239,9 @@ fn plan_wanted(situation: &Situation, calendar: &Calendar, wish: &Wish, meeting_
     let key = situation.policy.deduplication.key(situation.event, calendar, meeting_url);
     match plan_with_key(situation, wish, &key, meeting_url) {
         Plan::Nothing(reason) => plan_unwanted(situation, reason),
-        Plan::Keep(Kept::InMeeting) if has_stray_bot(situation, &key) => Plan::Unschedule(NoBot::InMeeting),
+        Plan::Keep(Kept::InMeeting) if has_stray_bot(situation, &key, meeting_url) => {
+            Plan::Unschedule(NoBot::InMeeting)
+        }
         plan => plan,
     }
 }
@@ -238,10 +253,15 @@ fn is_removable(bot: &ObservedBot, situation: &Situation) -> bool {
     bot.is_future(situation.now) && !(situation.is_unscheduled && was_to_join)
 }
 
-/// Whether the meeting has begun, and the event has a bot that was to join when it was at another time.
-fn has_stray_bot(situation: &Situation, key: &str) -> bool {
-    let is_stray = |bot: &ObservedBot| is_removable(bot, situation) && bot.deduplication_key != key;
-    situation.event.start_time <= situation.now && situation.event.bots.iter().any(is_stray)
+/// Whether the meeting has begun, or bots have joined it early, and the event has a bot that is still to join, since it was to when
+/// the meeting was at another time.
+fn has_stray_bot(situation: &Situation, key: &str, meeting_url: &str) -> bool {
+    let start = situation.event.start_time;
+    let is_stray = |bot: &ObservedBot| {
+        let may_be_the_one = start > situation.now && may_be_in_meeting(bot, situation, meeting_url);
+        is_removable(bot, situation) && bot.deduplication_key != key && !may_be_the_one
+    };
+    situation.joins_by_now(start) && situation.event.bots.iter().any(is_stray)
 }
 
 fn plan_with_key(situation: &Situation, wish: &Wish, key: &str, meeting_url: &str) -> Plan {
@@ -285,9 +305,14 @@ fn reconfiguration(situation: &Situation, wish: &Wish, key: &str) -> Result<Need
 /// The right bot is not there: why one has to be scheduled, or what is to be done instead.
 fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed, Plan> {
     let event = situation.event;
-    let has_begun = event.start_time <= situation.now;
-    if situation.scheduled.is_some_and(|scheduled| scheduled.key == key) {
-        return if has_begun { Err(Plan::Nothing(NoBot::SentAway)) } else { Ok(Needed::Missing) };
+    if let Some(scheduled) = situation.scheduled.filter(|scheduled| scheduled.key == key) {
+        if !has_joined(event.start_time, scheduled.at, situation.policy.join_early, situation.now) {
+            return Ok(Needed::Missing);
+        }
+        // Another that is still to come is the same one, given another key by a call whose answer was lost.
+        if !event.bots.iter().any(|bot| is_removable(bot, situation)) {
+            return Err(Plan::Nothing(NoBot::SentAway));
+        }
     }
     // Once a bot has joined, a call with another key, or for another event, sends a second one.
     let may_have_joined = situation.joins_by_now(event.start_time);

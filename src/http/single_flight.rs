@@ -20,14 +20,19 @@ impl<T: Clone> Default for SingleFlight<T> {
     }
 }
 
-impl<T: Clone> SingleFlight<T> {
+impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
     /// What the future that runs says, or the one that `make` makes if none does.
     pub(super) async fn run(&self, make: impl FnOnce() -> BoxFuture<'static, T>) -> T {
         let flight = {
             let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match current.as_ref().filter(|flight| flight.peek().is_none()) {
                 Some(flight) => flight.clone(),
-                None => current.insert(make().shared()).clone(),
+                None => {
+                    let flight = current.insert(make().shared());
+                    // Whoever asked may hang up, and what a future that nobody polls has taken it keeps.
+                    tokio::spawn(flight.clone());
+                    flight.clone()
+                }
             }
         };
         flight.await

@@ -118,7 +118,8 @@ impl Reconciler {
                     };
                     queue::request(&mut tx, &[request], sent_at).await?;
                 }
-                if answer.has_bot(key) {
+                // Until the start the event shows it.
+                if answer.has_bot(key) && start_in(key).is_none_or(|start| start <= sent_at) {
                     decisions::leave_behind(&mut *tx, &[key], sent_at).await?;
                 }
                 tx.commit().await?;

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 
-use super::{Error, Outcome, Reconciler, lost_place, page::may_need_care};
+use super::{Error, LONGEST_MEETING, Outcome, Reconciler, joined_until, lost_place, page::may_need_care};
 use crate::{
     domain::{
         budget::CallClass,
-        calendar::{CalendarId, CalendarStatus},
+        calendar::{Calendar, CalendarId, CalendarStatus},
         event::{Event, EventId},
     },
     recall::{EventPage, Failure, PageQuery},
@@ -108,7 +108,7 @@ impl Reconciler {
             Ok(calendar) => calendar,
             Err(Error::Api(error)) if error.failure() == Failure::NotFound => {
                 let mut tx = store::begin(&self.db).await?;
-                calendars::mirror_gone(&mut tx, id, sent_at).await?;
+                calendars::mirror_gone(&mut tx, id, self.policy.join_early, sent_at).await?;
                 tx.commit().await?;
                 tracing::info!("calendar is gone");
                 return Ok(None);
@@ -131,8 +131,12 @@ impl Reconciler {
         if !calendars::mirror(&mut *tx, &calendar, sent_at).await? {
             return Err(Error::OldAnswer);
         }
+        if is_another {
+            calendars::forget_read(&mut tx, id, sent_at - LONGEST_MEETING).await?;
+        }
         if lost_its_bots {
-            calendars::mirror_disconnected(&mut tx, id, sent_at).await?;
+            let cut_off_at = cut_off_at(before.as_ref(), &calendar).map_or(sent_at, |at| joined_until(at, sent_at));
+            calendars::mirror_disconnected(&mut tx, id, cut_off_at, self.policy.join_early, sent_at).await?;
         }
         if is_connected {
             queue::save_progress(&mut *tx, claimed, &serde_json::json!(run)).await?;
@@ -375,4 +379,12 @@ fn was_disconnected_since(before: Option<&SyncState>, disconnected_at: Option<Da
     let Some(before) = before else { return false };
     let was_disconnected = before.status != Some(CalendarStatus::Connected);
     was_disconnected || matches!((before.full_synced_at, disconnected_at), (Some(read), Some(cut)) if cut > read)
+}
+
+/// When Recall was cut off from a calendar, which it may have told us of long after; `None` if it says nothing of this time.
+fn cut_off_at(before: Option<&SyncState>, calendar: &Calendar) -> Option<DateTime<Utc>> {
+    let was = before.and_then(|before| before.status.as_ref());
+    let read_at = before.and_then(|before| before.full_synced_at);
+    let is_told = [was, Some(&calendar.status)].iter().all(|status| *status != Some(&CalendarStatus::Connecting));
+    calendar.disconnected_at.filter(|at| is_told && read_at.is_none_or(|read_at| *at > read_at))
 }

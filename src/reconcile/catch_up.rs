@@ -55,6 +55,8 @@ const ASKING: TimeDelta = TimeDelta::seconds(20);
 const GATHERING: Duration = Duration::from_secs(2);
 /// How many times.
 const MAX_LOOKS: u32 = 5;
+/// How often a test of a list may have no budget before it has come to nothing.
+const MAX_TRIES: u32 = 5;
 /// How long calendars take turns of their own after a list that came to nothing.
 const REST: TimeDelta = TimeDelta::minutes(15);
 /// Failed turns after which a list has come to nothing.
@@ -78,6 +80,8 @@ const CAUSE: &str = "a list of the whole workspace";
 struct Gathering {
     keys: i64,
     looks: u32,
+    /// How often a test of the list had no budget.
+    tries: u32,
 }
 
 /// A list of the workspace that is under way.
@@ -155,8 +159,12 @@ impl Reconciler {
                 let is_answered = run
                     .answerable()
                     .is_some_and(|answers| answers.since <= since && claimed.generation <= answers.generation);
-                // With so many others the next list will answer it.
-                let is_one_of_many = outlook.waiting >= i64::from(from_keys);
+                // With so many others the next list will answer it; unless it waited when this one began, and was left out since it
+                // looks back much further than they do.
+                let is_left_out = run
+                    .answerable()
+                    .is_some_and(|answers| since < answers.since && claimed.generation <= answers.generation);
+                let is_one_of_many = outlook.waiting >= i64::from(from_keys) && !is_left_out;
                 let until = if is_answered { run.patience_ends } else { run.patience_ends.min(now + ASKING) };
                 (is_answered || is_one_of_many).then_some(until)
             }
@@ -191,7 +199,7 @@ impl Reconciler {
                 match self.begin_listing(claimed, None).await {
                     Ok(Some(run)) => run,
                     Ok(None) => return Ok(settled),
-                    Err(error) if comes_to_nothing(&error, claimed) => {
+                    Err(error) if comes_to_nothing(&error, claimed) || self.is_too_poor(claimed, &error).await? => {
                         return self.give_up(None, None).await.map(|()| settled);
                     }
                     Err(error) => return Err(error),
@@ -229,6 +237,17 @@ impl Reconciler {
         is_ours && run.patience_ends <= self.clock.now()
     }
 
+    /// Whether a test, which takes several lists in one turn, has had no budget for them too often. Else that is noted.
+    async fn is_too_poor(&self, claimed: &Claimed, error: &Error) -> Result<bool, Error> {
+        if !matches!(error, Error::NoBudget { .. }) {
+            return Ok(false);
+        }
+        let before: Gathering = progress(claimed).unwrap_or(Gathering { keys: 0, looks: MAX_LOOKS, tries: 0 });
+        let gathering = Gathering { tries: before.tries + 1, ..before };
+        queue::save_progress(&self.db, claimed, &serde_json::json!(gathering)).await?;
+        Ok(gathering.tries >= MAX_TRIES)
+    }
+
     /// Until when to wait for more keys to come; `None`: a list may begin.
     async fn gather(&self, claimed: &Claimed) -> Result<Option<DateTime<Utc>>, Error> {
         let now = self.clock.now();
@@ -242,7 +261,7 @@ impl Reconciler {
         if pause.is_zero() || !have_come || looks > MAX_LOOKS {
             return Ok(None);
         }
-        queue::save_progress(&self.db, claimed, &serde_json::json!(Gathering { keys, looks })).await?;
+        queue::save_progress(&self.db, claimed, &serde_json::json!(Gathering { keys, looks, tries: 0 })).await?;
         Ok(Some(now + TimeDelta::from_std(pause).unwrap_or_default()))
     }
 

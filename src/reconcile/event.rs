@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 
-use super::{Error, LONGEST_MEETING, Outcome, Reconciler, bot_key::HeldKey};
+use super::{Error, LONGEST_MEETING, NEARLY_STARTED, Outcome, Reconciler, bot_key::HeldKey, joined_until};
 use crate::{
     domain::{
         Fingerprint,
@@ -18,7 +18,7 @@ use crate::{
         calendar::Calendar,
         dedup::start_in,
         event::{Event, EventId, ObservedBot},
-        plan::{Kept, NoBot, Plan, Scheduled, Situation, plan_bot},
+        plan::{Kept, Needed, NoBot, Plan, Scheduled, Situation, has_joined, plan_bot},
         policy::Wish,
         settings::Settings,
     },
@@ -35,8 +35,6 @@ use crate::{
 
 /// Steps of one turn. Three are usual: to take the key, to call, and to find that nothing is left.
 const MAX_STEPS: u32 = 8;
-/// How near to the start a bot may already be on its way, so that what is mirrored of it is not trusted.
-const NEARLY_STARTED: TimeDelta = TimeDelta::minutes(1);
 
 /// How far the API's clock may be ahead of ours.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
@@ -44,11 +42,15 @@ const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 /// What is known of an event in the course of a turn.
 struct Known {
     event: Event,
+    /// The API does not know it any more, so its version says nothing of when it went.
+    is_gone: bool,
     calendar: Option<Calendar>,
     /// What people said that concerns the event.
     settings: Settings,
     decision: Option<Decision>,
     scheduled: Option<Scheduled>,
+    /// Nobody knows what became of the last Delete Bot.
+    is_deletion_open: bool,
     /// The version that the last Delete Bot answered, if nothing was scheduled since.
     unscheduled: Option<DateTime<Utc>>,
     /// The event was read in this turn.
@@ -64,9 +66,22 @@ impl Known {
         self.held.as_ref().is_some_and(|held| held.key == key && held.lasts_for_a_call(now))
     }
 
-    /// Nobody knows what became of the last call for the bot.
-    fn is_scheduled_in_doubt(&self) -> bool {
-        self.scheduled.as_ref().is_some_and(|scheduled| scheduled.config == Fingerprint::UNKNOWN)
+    /// The deduplication key, if another event's bot may be in the meeting with it.
+    fn covered_key(&self) -> Option<&str> {
+        self.held.as_ref().filter(|held| held.is_covered).map(|held| held.key.as_str())
+    }
+
+    /// What is scheduled, unless the event was read and a call to delete it turns out to have done so.
+    fn still_scheduled(&self) -> Option<&Scheduled> {
+        self.scheduled.as_ref().filter(|scheduled| {
+            let is_deleted = self.is_deletion_open && self.is_fresh && !self.event.has_bot(&scheduled.key);
+            !is_deleted
+        })
+    }
+
+    /// Bots that were to join until then have; the others went with the event, if it is deleted.
+    fn had_bots_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        if self.event.is_deleted && !self.is_gone { joined_until(self.event.updated_at, now) } else { now }
     }
 
     /// The event as an answer shows it. Where that is an older version than is known, only its bots are news: planned with
@@ -84,7 +99,7 @@ impl Reconciler {
         let settled = Outcome::Settled { generation: claimed.generation };
         let mut db = self.db.acquire().await?;
         let Some(known) = known::load(&mut *db, id).await? else { return Ok(settled) };
-        let known::Known { event, calendar, settings, decision, newest } = known;
+        let known::Known { event, is_gone, calendar, settings, decision, newest } = known;
         let mut db = Some(db);
         if self.configuration.heed(newest) {
             db = None;
@@ -92,8 +107,20 @@ impl Reconciler {
         }
         let scheduled = decision.as_ref().and_then(|decision| decision.scheduled.clone());
         let unscheduled = decision.as_ref().and_then(|decision| decision.unscheduled_version);
-        let mut known =
-            Known { event, calendar, settings, decision, scheduled, unscheduled, is_fresh: false, held: None, db };
+        let is_deletion_open = decision.as_ref().is_some_and(|decision| decision.is_deletion_open);
+        let mut known = Known {
+            event,
+            is_gone,
+            calendar,
+            settings,
+            decision,
+            scheduled,
+            is_deletion_open,
+            unscheduled,
+            is_fresh: false,
+            held: None,
+            db,
+        };
         let converged = self.converge(&mut known, claimed).await;
         if let Some(held) = known.held {
             self.release_key(held).await?;
@@ -115,8 +142,8 @@ impl Reconciler {
             }
             let is_begun = known.event.start_time - self.policy.join_early <= now + NEARLY_STARTED;
             match &plan {
-                // What may have been deleted is not in the list any more.
-                Plan::Keep(Kept::TooLateToChange) if !known.is_fresh && known.is_scheduled_in_doubt() => {
+                // What may have been deleted is not listed any more.
+                plan if !known.is_fresh && known.is_deletion_open && relies_on_bots(plan) => {
                     self.read_afresh(known).await?;
                 }
                 Plan::Nothing(_) | Plan::Keep(_) => {
@@ -173,8 +200,8 @@ impl Reconciler {
         plan_bot(&Situation {
             event: &known.event,
             calendar: known.calendar.as_ref(),
-            scheduled: known.scheduled.as_ref(),
-            covered_key: known.held.as_ref().filter(|held| held.is_covered).map(|held| held.key.as_str()),
+            scheduled: known.still_scheduled(),
+            covered_key: known.covered_key(),
             is_unscheduled: known.unscheduled == Some(known.event.updated_at),
             is_left_to_newer: newer.is_some(),
             is_held_back: self.configuration.is_held_back(),
@@ -208,7 +235,11 @@ impl Reconciler {
         let Some(wish) = step.wish else { return Err(Error::NotConverged) };
         let bot = wish.bot.as_ref().map_err(Clone::clone)?;
         let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
-        if known.scheduled.as_ref().is_some_and(|scheduled| scheduled.key == key) {
+        if matches!(step.plan, Plan::Schedule { reason: Needed::Missing, .. }) {
+            // If this fails until the start, it must not pass for one that was sent away.
+            decisions::forget_scheduled(&self.db, known.event.id).await?;
+            known.scheduled = None;
+        } else if known.scheduled.as_ref().is_some_and(|scheduled| scheduled.key == key) {
             self.doubt_scheduled(known).await?;
         }
         self.spend_on_bot(known.held.as_mut()).await?;
@@ -216,7 +247,8 @@ impl Reconciler {
         known.held.iter_mut().for_each(HeldKey::open);
         let is_done = match self.call_paid(call).await {
             Ok(answer) => {
-                let scheduled = Scheduled { key: key.to_owned(), config: bot.fingerprint };
+                let at = Some(self.clock.now());
+                let scheduled = Scheduled { key: key.to_owned(), config: bot.fingerprint, at };
                 self.mirror_answer(known, step, answer, Some(scheduled)).await?;
                 true
             }
@@ -241,13 +273,18 @@ impl Reconciler {
 
     /// What is mirrored may be the reason of a refusal: the event may have moved to a calendar that Recall is cut off from, and
     /// that is listed no more. Or the refusal is a mistake: an event that counts as gone by one, and begins, leaves a bot that no
-    /// copy of the meeting knows of. So the event is read first. If it has changed, or is gone indeed, it is planned with what
-    /// it is now; or else the refusal stands.
+    /// copy of the meeting knows of. So the event is read first, and where it seems to be gone, even if it was read just before.
+    /// If it has changed, or is gone indeed, it is planned with what it is now; or else the refusal stands.
     async fn heed_refusal(&self, known: &mut Known, refusal: Error) -> Result<(), Error> {
-        let may_lie_with_the_event = matches!(
-            &refusal, Error::Api(error) if matches!(error.failure(), Failure::Permanent | Failure::NotFound)
-        );
-        if !may_lie_with_the_event || known.is_fresh {
+        let is_to_be_read = match &refusal {
+            Error::Api(error) => match error.failure() {
+                Failure::NotFound => true,
+                Failure::Permanent => !known.is_fresh,
+                _ => false,
+            },
+            _ => false,
+        };
+        if !is_to_be_read {
             return self.mirror_refusal(known, refusal).await;
         }
         let version = |event: &Event| (event.updated_at, event.calendar_id);
@@ -268,7 +305,10 @@ impl Reconciler {
 
     /// Delete Bot. Returns whether the API did it.
     async fn unschedule(&self, known: &mut Known, step: Call<'_>) -> Result<bool, Error> {
-        self.doubt_scheduled(known).await?;
+        if !known.is_deletion_open {
+            decisions::open_deletion(&self.db, known.event.id).await?;
+            known.is_deletion_open = true;
+        }
         let answer = match self.call(CallClass::DeleteBot, self.api.delete_bot(known.event.id)).await {
             Ok(answer) => answer,
             Err(error) => return self.heed_refusal(known, error).await.map(|()| false),
@@ -300,11 +340,12 @@ impl Reconciler {
             configuration: self.configuration.generation(),
             event_updated_at: answer.updated_at,
             scheduled: scheduled.as_ref(),
+            covered_key: None,
             unscheduled_version: scheduled.is_none().then_some(answer.updated_at),
             cause: &step.claimed.cause,
             answer: Some(&said),
         };
-        let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
+        let before = known.still_scheduled().map(|scheduled| scheduled.key.as_str());
         // What is listed with another key than was asked for, though only one can be scheduled, has joined: early, perhaps.
         let joined_by = received_at + self.policy.join_early;
         let left_behind = left_behind(before, &answer.bots, scheduled.as_ref(), received_at, joined_by);
@@ -323,6 +364,7 @@ impl Reconciler {
         known.decision = None;
         known.unscheduled = scheduled.is_none().then_some(answer.updated_at);
         known.scheduled = scheduled;
+        known.is_deletion_open = false;
         known.is_fresh = true;
         self.learn(known, answer).await
     }
@@ -350,7 +392,7 @@ impl Reconciler {
             known.calendar = calendars::load(&self.db, event.calendar_id).await?;
             known.settings = settings::load(&self.db, &event).await?;
         }
-        known.event = event;
+        (known.event, known.is_gone) = (event, false);
         Ok(())
     }
 
@@ -361,7 +403,7 @@ impl Reconciler {
         match refusal.failure() {
             Failure::NotFound => {
                 events::mirror_gone(&self.db, known.event.id, now).await?;
-                known.event.is_deleted = true;
+                (known.event.is_deleted, known.is_gone) = (true, true);
                 Ok(())
             }
             // There is nothing left to schedule. If by our clock there is, the answer is not believed but asked for again.
@@ -386,13 +428,14 @@ impl Reconciler {
         if plan.is_left_to_newer() {
             return Ok(());
         }
-        let scheduled = scheduled_after(known, plan, now);
+        let scheduled = scheduled_after(known, plan, self.policy.join_early, now);
         let configuration = self.configuration.generation();
         let is_known = known.decision.as_ref().is_some_and(|last| {
             (last.plan.as_str(), last.reason.as_str()) == (plan.as_str(), plan.reason())
                 && (last.configuration, last.event_updated_at) == (configuration, known.event.updated_at)
                 && last.scheduled == scheduled
                 && last.decided_by == decided_by(wish)
+                && !last.is_deletion_open
         });
         if is_known {
             return Ok(());
@@ -405,15 +448,17 @@ impl Reconciler {
             configuration,
             event_updated_at: known.event.updated_at,
             scheduled: scheduled.as_ref(),
+            covered_key: known.covered_key().filter(|_| *plan == Plan::Nothing(NoBot::Covered)),
             unscheduled_version: known.unscheduled,
             cause: &claimed.cause,
             answer: None,
         };
         let mut tx = store::begin(&self.db).await?;
-        let before = known.scheduled.as_ref().map(|scheduled| scheduled.key.as_str());
+        let before = known.still_scheduled().map(|scheduled| scheduled.key.as_str());
+        let by = known.had_bots_until(now);
         // One that is not listed where another is that has joined was replaced in time, by a call whose answer was lost.
         let is_listed = |key: &&str| known.event.has_bot(key) || known.event.bots.iter().all(|bot| bot.is_future(now));
-        let left_behind = left_behind(before.filter(is_listed), &known.event.bots, scheduled.as_ref(), now, now);
+        let left_behind = left_behind(before.filter(is_listed), &known.event.bots, scheduled.as_ref(), by, by);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), now).await?;
         decisions::record(&mut *tx, &decision, now).await?;
@@ -467,17 +512,36 @@ fn left_behind<'a>(
     before.into_iter().chain(listed).filter(|key| !is_asked_for(key)).collect()
 }
 
-/// What counts as scheduled once a plan without a call is recorded.
-fn scheduled_after(known: &Known, plan: &Plan, now: DateTime<Utc>) -> Option<Scheduled> {
+/// Whether a plan without a call would be another one if the bots were not as mirrored.
+fn relies_on_bots(plan: &Plan) -> bool {
     match plan {
-        // Recall removes the bot. If the event comes back, so does the bot, even after the start.
-        Plan::Nothing(NoBot::Deleted) if known.event.start_time > now => None,
+        Plan::Nothing(NoBot::Deleted | NoBot::CalendarNotConnected | NoBot::Ended | NoBot::LeftToNewer)
+        | Plan::Schedule { .. }
+        | Plan::Unschedule(_) => false,
+        Plan::Nothing(_) | Plan::Keep(_) => true,
+    }
+}
+
+/// What counts as scheduled once a plan without a call is recorded.
+fn scheduled_after(known: &Known, plan: &Plan, join_early: TimeDelta, now: DateTime<Utc>) -> Option<Scheduled> {
+    match plan {
+        // Recall removes a bot that has yet to join. If the event comes back, so does the bot, even after the start.
+        Plan::Nothing(NoBot::Deleted) => {
+            let by = known.had_bots_until(now);
+            // Of the meeting that the bot was for: the event may have moved before it went.
+            let start = |key: &str| start_in(key).unwrap_or(known.event.start_time);
+            let is_there = |scheduled: &&Scheduled| has_joined(start(&scheduled.key), scheduled.at, join_early, by);
+            known.still_scheduled().filter(is_there).cloned()
+        }
         // A bot whose answer was lost is in the meeting: other events' copies of it have to know.
         Plan::Keep(Kept::InMeeting) => {
             let joined = known.event.bots.iter().filter(|bot| !bot.is_future(now)).max_by_key(|bot| bot.start_time);
-            let config = known.scheduled.as_ref().map_or(Fingerprint::UNKNOWN, |scheduled| scheduled.config);
-            joined.map(|bot| Scheduled { key: bot.deduplication_key.clone(), config })
+            let (config, at) = known
+                .scheduled
+                .as_ref()
+                .map_or((Fingerprint::UNKNOWN, None), |scheduled| (scheduled.config, scheduled.at));
+            joined.map(|bot| Scheduled { key: bot.deduplication_key.clone(), config, at })
         }
-        _ => known.scheduled.clone(),
+        _ => known.still_scheduled().cloned(),
     }
 }

@@ -56,6 +56,9 @@ const PAID_FOR: TimeDelta = TimeDelta::milliseconds(250);
 /// How long a turn reads a list, page by page, before it lets others have theirs: well within the time that a turn may take.
 const LONGEST_READING: TimeDelta = TimeDelta::seconds(15);
 
+/// How near to the start a bot may already be on its way, so that what is mirrored of it is not trusted.
+const NEARLY_STARTED: TimeDelta = TimeDelta::minutes(1);
+
 /// No bot is in a call for longer.
 const LONGEST_MEETING: TimeDelta = TimeDelta::days(2);
 
@@ -303,6 +306,12 @@ impl Share {
         self.pages = self.pages.saturating_sub(1);
         self.pages > 0 && now < self.until
     }
+}
+
+/// Until when bots were to join that have, where Recall removed those at `removed_at` that had yet to: the one or other was already on
+/// its way.
+fn joined_until(removed_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    (removed_at.min(now) + NEARLY_STARTED).min(now)
 }
 
 /// A refusal in the middle of a list is about the place, not about the list: cursors do not live for ever.

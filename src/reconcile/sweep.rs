@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, LONGEST_MEETING, LONGEST_READING, Outcome, Reconciler, configuration, lost_place};
 use crate::{
     domain::budget::CallClass,
-    recall::PageQuery,
+    recall::{Failure, PageQuery},
     store::{
         self, bot_keys, calendars, decisions,
         queue::{self, Claimed, Key, Request},
@@ -21,6 +21,9 @@ use crate::{
 
 /// Pages of one sweep: a hundred thousand calendars.
 const MAX_PAGES: u32 = 1000;
+
+/// Failed turns after which a failure that may pass is taken for one that lasts.
+const MAX_ATTEMPTS: i32 = 3;
 
 /// The deadline of what is looked at unasked lies behind any webhook's and any meeting's: Recall shows 28 days of them. In a
 /// workspace with more calendars than can be listed in an interval, sweeps so take what webhooks leave over.
@@ -53,6 +56,22 @@ impl Reconciler {
         };
         let begun = || Progress { started_at: self.clock.now(), generation: claimed.generation, ..Progress::default() };
         let mut progress = resumed.filter(holds).unwrap_or_else(begun);
+        match self.list_all(&mut progress, claimed).await {
+            Ok(()) if progress.read_at.is_some() => self.request_all(&progress).await,
+            Ok(()) => Ok(Outcome::GoesOn(self.clock.now())),
+            // What is known needs no list of calendars, and waits no longer than an interval for it.
+            Err(error) if is_lasting(&error, claimed) => {
+                let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
+                let requested = self.request_known(self.clock.now() - interval, true).await?;
+                tracing::warn!(requested, "calendars cannot be listed; those that are known are looked at");
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the list of calendars, to its end or for as long as a turn may.
+    async fn list_all(&self, progress: &mut Progress, claimed: &Claimed) -> Result<(), Error> {
         let until = self.clock.now() + LONGEST_READING;
         while progress.read_at.is_none() {
             let page = progress.next.clone().map(PageQuery::from_stored);
@@ -86,23 +105,28 @@ impl Reconciler {
             tx.commit().await?;
             calendars::note_listed(&self.db, &answer.calendars, progress.started_at).await?;
             if now >= until && progress.read_at.is_none() {
-                return Ok(Outcome::GoesOn(now));
+                return Ok(());
             }
         }
-        self.request_all(&progress).await
+        Ok(())
+    }
+
+    /// Requests the calendars that have not been read since `since`. Returns how many.
+    async fn request_known(&self, since: DateTime<Utc>, are_there: bool) -> Result<u64, Error> {
+        let now = self.clock.now();
+        let full_before = now - TimeDelta::from_std(self.full_sync_interval).unwrap_or(TimeDelta::MAX);
+        let (spread, deadline) = (self.full_sync_interval / 4, now + AFTER_ALL_ELSE);
+        // Not in a transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
+        let mut db = self.db.acquire().await?;
+        Ok(requests::request_calendars(&mut db, since, full_before, spread, are_there, deadline, now).await?)
     }
 
     /// Requests every connected calendar, every event that this configuration has not decided on yet, and what is parked.
     async fn request_all(&self, progress: &Progress) -> Result<Outcome, Error> {
         let now = self.clock.now();
         let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
-        let full_before = now - TimeDelta::from_std(self.full_sync_interval).unwrap_or(TimeDelta::MAX);
-        // Not in a transaction: a page locks events' keys and then its calendar's, and this would lock the other way round.
+        let requested = self.request_known(progress.started_at, false).await?;
         let mut db = self.db.acquire().await?;
-        let deadline = now + AFTER_ALL_ELSE;
-        let spread = self.full_sync_interval / 4;
-        let requested =
-            requests::request_calendars(&mut db, progress.started_at, full_before, spread, deadline, now).await?;
         let woken = requests::wake_parked(&mut db, now).await?;
         if self.catch_up_from.is_some() && workspace_listing::load(&mut *db).await?.read_again_since.is_some() {
             self.request_workspace(&mut db, now).await?;
@@ -123,4 +147,15 @@ impl Reconciler {
         let jittered = self.sweep_interval.mul_f64(0.9 + 0.2 * fastrand::f64());
         Ok(Outcome::ComesBack(now + TimeDelta::from_std(jittered).unwrap_or(interval)))
     }
+}
+
+/// Whether a failure may go on for long.
+fn is_lasting(error: &Error, claimed: &Claimed) -> bool {
+    let is_passing = match error {
+        Error::Api(error) => matches!(error.failure(), Failure::Transient | Failure::Throttled { .. }),
+        Error::LostPlace(_) => true,
+        Error::EndlessList(_) => false,
+        _ => return false,
+    };
+    !is_passing || claimed.attempt + 1 >= MAX_ATTEMPTS
 }

@@ -22,19 +22,22 @@ pub enum Grant {
     NotBefore(DateTime<Utc>),
 }
 
-/// Makes the slots that `limits` allow. The replica that started last sets them for all.
+/// Makes the slots that `limits` allow. The replica that started last sets them for all. What is added to a class counts as just
+/// taken: it may have been there a moment ago.
 ///
 /// # Errors
 /// The database's.
-pub async fn provision(db: &mut PgConnection, limits: Limits) -> Result<(), Error> {
+pub async fn provision(db: &mut PgConnection, limits: Limits, now: DateTime<Utc>) -> Result<(), Error> {
     for class in CallClass::ALL {
         let limit = i32::try_from(limits.of(class)).unwrap_or(i32::MAX);
         sqlx::query!(
             "insert into api_slots (class, slot, taken_at)
-             select $1, slot, 'epoch' from generate_series(1, $2) as slot
+             select $1, slot, case when exists (select from api_slots where class = $1) then $3 else 'epoch'::timestamptz end
+             from generate_series(1, $2) as slot
              on conflict do nothing",
             class.as_str(),
             limit,
+            now,
         )
         .execute(&mut *db)
         .await?;

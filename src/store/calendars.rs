@@ -1,16 +1,17 @@
 //! The mirror of calendars.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
-use super::{Error, decisions};
+use super::{Error, decisions, requests};
 use crate::domain::{
     calendar::{Calendar, CalendarId, CalendarStatus},
     dedup::start_in,
-    plan::{NoBot, Plan},
+    event::EventId,
+    plan::{NoBot, Plan, has_joined},
 };
 
 /// How far the events of a calendar have been read, and what was believed of the calendar itself.
@@ -167,7 +168,8 @@ pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: D
     let mirrored = sqlx::query!(
         "insert into calendars as mirror
              (id, platform, email, status, disconnected_at, metadata, created_at, updated_at, observed_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         -- As text, so that it is kept as it was sent, and the same again is seen to be the same.
+         values ($1, $2, $3, $4, $5, $6::text::json, $7, $8, $9)
          on conflict (id) do update set
              platform = excluded.platform,
              email = excluded.email,
@@ -183,7 +185,7 @@ pub async fn mirror(db: impl PgExecutor<'_>, calendar: &Calendar, observed_at: D
         calendar.email,
         calendar.status.as_str(),
         calendar.disconnected_at,
-        calendar.metadata.as_ref().map(Json) as Option<Json<&Box<RawValue>>>,
+        calendar.metadata.as_ref().map(|metadata| metadata.get()) as Option<&str>,
         calendar.created_at,
         calendar.updated_at,
         observed_at,
@@ -250,7 +252,12 @@ pub async fn note_listed(
 ///
 /// # Errors
 /// The database's.
-pub async fn mirror_gone(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn mirror_gone(
+    db: &mut PgConnection,
+    id: CalendarId,
+    join_early: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     sqlx::query!(
         "update calendars set gone_at = $2, cursor = null, full_synced_at = null where id = $1 and gone_at is null",
         id.0,
@@ -258,42 +265,77 @@ pub async fn mirror_gone(db: &mut PgConnection, id: CalendarId, now: DateTime<Ut
     )
     .execute(&mut *db)
     .await?;
-    forget_events(db, id, now).await
+    forget_events(db, id, now, join_early, now).await
 }
 
-/// Mirrors that Recall has removed the bots of a calendar that it cannot read: those that have yet to join. The events lose
-/// their fingerprints, so that each is taken for changed when it is read again, and the calendar its cursor, so that it will
-/// be read whole.
+/// Mirrors that Recall has removed the bots of a calendar that it cannot read: those that had yet to join when it was
+/// `cut_off_at`. The events lose their fingerprints, so that each is taken for changed when it is read again, and the calendar
+/// its cursor, so that it will be read whole.
 ///
 /// # Errors
 /// The database's.
-pub async fn mirror_disconnected(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn mirror_disconnected(
+    db: &mut PgConnection,
+    id: CalendarId,
+    cut_off_at: DateTime<Utc>,
+    join_early: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     sqlx::query!("update calendars set cursor = null, full_synced_at = null where id = $1", id.0)
         .execute(&mut *db)
         .await?;
-    forget_events(db, id, now).await
+    forget_events(db, id, cut_off_at, join_early, now).await
 }
 
-/// What no longer holds of a calendar that Recall is cut off from: its events are not read, and their bots are gone. Those of
-/// an earlier time of an event have joined, and stay.
-async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>) -> Result<(), Error> {
-    let keys = sqlx::query_scalar!(
-        r#"select decisions.scheduled_key as "key!"
+/// Has a calendar read whole, and each event that starts after `from` looked at, though nothing is new in it. Whatever becomes of the
+/// run that was to do so.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_read(db: &mut PgConnection, id: CalendarId, from: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("update calendars set cursor = null where id = $1", id.0).execute(&mut *db).await?;
+    sqlx::query!(
+        "update events set fingerprint = null where calendar_id = $1 and start_time > $2 and fingerprint is not null",
+        id.0,
+        from,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What no longer holds of a calendar that Recall is cut off from: its events are not read, and their bots are gone, unless other
+/// events share them. Those of an earlier time of an event have joined, and stay; so do those that joined early.
+async fn forget_events(
+    db: &mut PgConnection,
+    id: CalendarId,
+    cut_off_at: DateTime<Utc>,
+    join_early: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let scheduled = sqlx::query!(
+        r#"select events.id, decisions.scheduled_key as "key!", decisions.scheduled_at,
+             exists (
+                 select from decisions as other
+                 where other.scheduled_key = decisions.scheduled_key and other.event_id <> decisions.event_id
+             ) as "is_shared!"
          from events join decisions on decisions.event_id = events.id
          where events.calendar_id = $1 and events.start_time > $2 and decisions.scheduled_key is not null"#,
         id.0,
-        now,
+        cut_off_at,
     )
     .fetch_all(&mut *db)
     .await?;
-    let joined: Vec<&str> =
-        keys.iter().map(String::as_str).filter(|key| start_in(key).is_some_and(|start| start <= now)).collect();
+    let joined = scheduled.iter().filter(|row| {
+        start_in(&row.key).is_some_and(|start| has_joined(start, row.scheduled_at, join_early, cut_off_at))
+    });
+    let joined: Vec<&str> = joined.map(|row| row.key.as_str()).collect();
     decisions::leave_behind(&mut *db, &joined, now).await?;
     sqlx::query!("delete from unreadable_events where calendar_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!(
         "with upcoming as (
              update events set bots = '[]', fingerprint = null
-             where calendar_id = $1 and start_time > $2 and (bots::text <> '[]' or fingerprint is not null)
+             where calendar_id = $1 and start_time > $5 and (bots::text <> '[]' or fingerprint is not null)
              returning id
          ), forgotten as (
              update decisions set
@@ -309,9 +351,14 @@ async fn forget_events(db: &mut PgConnection, id: CalendarId, now: DateTime<Utc>
         now,
         Plan::Nothing(NoBot::CalendarNotConnected).reason(),
         "Recall, which removes the bots of a calendar that it is cut off from",
+        cut_off_at,
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?;
+    let may_cover = |key: &str| start_in(key).is_some_and(|start| start <= now + join_early);
+    for row in scheduled.iter().filter(|row| row.is_shared || may_cover(&row.key)) {
+        requests::hand_over(db, &row.key, EventId(row.id), now).await?;
+    }
     Ok(())
 }
 

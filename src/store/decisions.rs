@@ -34,6 +34,8 @@ pub struct Decision {
     pub decided_by: String,
     /// The version of the event that the last Delete Bot answered, if nothing was scheduled since.
     pub unscheduled_version: Option<DateTime<Utc>>,
+    /// Nobody knows what became of the last Delete Bot.
+    pub is_deletion_open: bool,
 }
 
 /// The last decision about an event; `None` if there was none yet.
@@ -43,7 +45,7 @@ pub struct Decision {
 pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decision>, Error> {
     let row = sqlx::query!(
         "select plan, reason, configuration, event_updated_at, decided_at, scheduled_key, scheduled_config,
-             decided_by, unscheduled_version
+             scheduled_at, decided_by, unscheduled_version, is_deletion_open
          from decisions where event_id = $1",
         id.0,
     )
@@ -57,9 +59,14 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
             configuration: row.configuration,
             event_updated_at: row.event_updated_at,
             decided_at: row.decided_at,
-            scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled { key, config }),
+            scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled {
+                key,
+                config,
+                at: row.scheduled_at,
+            }),
             decided_by: row.decided_by,
             unscheduled_version: row.unscheduled_version,
+            is_deletion_open: row.is_deletion_open,
         }
     }))
 }
@@ -71,7 +78,7 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Decisio
 pub async fn load_scheduled(db: impl PgExecutor<'_>, ids: &[EventId]) -> Result<HashMap<EventId, Scheduled>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
-        r#"select event_id, scheduled_key as "key!", scheduled_config as "config!"
+        r#"select event_id, scheduled_key as "key!", scheduled_config as "config!", scheduled_at
          from decisions
          where event_id = any ($1) and scheduled_key is not null and scheduled_config is not null"#,
         &ids,
@@ -80,7 +87,7 @@ pub async fn load_scheduled(db: impl PgExecutor<'_>, ids: &[EventId]) -> Result<
     .await?;
     let scheduled = rows.into_iter().filter_map(|row| {
         let config = Fingerprint(row.config.try_into().ok()?);
-        Some((EventId(row.event_id), Scheduled { key: row.key, config }))
+        Some((EventId(row.event_id), Scheduled { key: row.key, config, at: row.scheduled_at }))
     });
     Ok(scheduled.collect())
 }
@@ -185,6 +192,8 @@ pub struct NewDecision<'a> {
     pub event_updated_at: DateTime<Utc>,
     /// What Schedule Bot was asked for last; `None` once the bot was removed.
     pub scheduled: Option<&'a Scheduled>,
+    /// The key of another event's bot, if that is why the event has none.
+    pub covered_key: Option<&'a str>,
     /// The version of the event that the last Delete Bot answered, if nothing was scheduled since.
     pub unscheduled_version: Option<DateTime<Utc>>,
     /// What led to the turn.
@@ -193,8 +202,8 @@ pub struct NewDecision<'a> {
     pub answer: Option<&'a str>,
 }
 
-/// Records a decision; and keeps it in the event's history, unless it is the last one again, or finds no more than that what
-/// the last one asked for is there.
+/// Records a decision, of somebody who knows what became of all calls; and keeps it in the event's history, unless it is the last
+/// one again, or finds no more than that what the last one asked for is there.
 ///
 /// # Errors
 /// The database's.
@@ -215,8 +224,8 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
          )
          insert into decisions as last
              (event_id, plan, reason, configuration, event_updated_at, decided_at,
-              scheduled_key, scheduled_config, scheduled_at, decided_by, unscheduled_version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end, $9, $14)
+              scheduled_key, scheduled_config, scheduled_at, decided_by, unscheduled_version, covered_key)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end, $9, $14, $15)
          on conflict (event_id) do update set
              plan = excluded.plan,
              reason = excluded.reason,
@@ -230,7 +239,9 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
                       is not distinct from (excluded.scheduled_key, excluded.scheduled_config)
                  then last.scheduled_at else excluded.scheduled_at end,
              decided_by = excluded.decided_by,
-             unscheduled_version = excluded.unscheduled_version",
+             unscheduled_version = excluded.unscheduled_version,
+             covered_key = excluded.covered_key,
+             is_deletion_open = false",
         decision.event.0,
         decision.plan.as_str(),
         decision.plan.reason(),
@@ -245,6 +256,7 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
         decision.answer,
         matches!(decision.plan, Plan::Keep(Kept::AsWanted | Kept::InMeeting)),
         decision.unscheduled_version,
+        decision.covered_key,
     )
     .execute(db)
     .await?;
@@ -259,6 +271,37 @@ pub async fn doubt_config(db: impl PgExecutor<'_>, id: EventId) -> Result<(), Er
     sqlx::query!("update decisions set scheduled_config = $2 where event_id = $1", id.0, &Fingerprint::UNKNOWN.0[..],)
         .execute(db)
         .await?;
+    Ok(())
+}
+
+/// Notes that Delete Bot is about to be called for an event: until it is answered, or the event is read, nobody knows whether it
+/// has a bot.
+///
+/// # Errors
+/// The database's.
+pub async fn open_deletion(db: impl PgExecutor<'_>, id: EventId) -> Result<(), Error> {
+    sqlx::query!(
+        "update decisions set is_deletion_open = true, scheduled_config = case when scheduled_key is not null then $2::bytea end
+         where event_id = $1",
+        id.0,
+        &Fingerprint::UNKNOWN.0[..],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets what was scheduled for an event: its bot is not there.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_scheduled(db: impl PgExecutor<'_>, id: EventId) -> Result<(), Error> {
+    sqlx::query!(
+        "update decisions set scheduled_key = null, scheduled_config = null, scheduled_at = null where event_id = $1",
+        id.0,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

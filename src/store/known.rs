@@ -19,6 +19,8 @@ use crate::domain::{
 pub struct Known {
     /// As mirrored. What is gone counts as deleted.
     pub event: Event,
+    /// The API does not know it any more, so its version says nothing of when it went.
+    pub is_gone: bool,
     /// Its calendar; `None` if that is not mirrored, or gone.
     pub calendar: Option<Calendar>,
     /// What people said that concerns the event.
@@ -48,7 +50,8 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Known>,
     let row = sqlx::query!(
         r#"select event.calendar_id, event.platform, event.platform_id, event.ical_uid, event.start_time, event.end_time,
              event.meeting_url, event.meeting_platform, event.series_id,
-             event.is_deleted or event.gone_at is not null as "is_deleted!", event.is_cancelled,
+             event.is_deleted or event.gone_at is not null as "is_deleted!", event.gone_at is not null as "is_gone!",
+             event.is_cancelled,
              event.bots as "bots: Json<Vec<ObservedBot>>", event.raw as "raw: Json<Box<RawValue>>",
              event.created_at, event.updated_at, event.fingerprint,
              calendar.platform as "calendar_platform?", calendar.email as calendar_email,
@@ -58,7 +61,8 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Known>,
              decision.plan as "plan?", decision.reason as "reason?", decision.configuration as "configuration?",
              decision.event_updated_at as "event_updated_at?", decision.decided_at as "decided_at?",
              decision.scheduled_key, decision.scheduled_config, decision.decided_by as "decided_by?",
-             decision.unscheduled_version,
+             decision.scheduled_at, decision.unscheduled_version,
+             coalesce(decision.is_deletion_open, false) as "is_deletion_open!",
              (select json_agg(settings) from settings
               where (scope, settings.id, series) in (
                   ('event', event.id, ''), ('series', event.calendar_id, coalesce(event.series_id, '')),
@@ -98,9 +102,14 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Known>,
                 configuration,
                 event_updated_at,
                 decided_at,
-                scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled { key, config }),
+                scheduled: row.scheduled_key.zip(config).map(|(key, config)| Scheduled {
+                    key,
+                    config,
+                    at: row.scheduled_at,
+                }),
                 decided_by,
                 unscheduled_version: row.unscheduled_version,
+                is_deletion_open: row.is_deletion_open,
             })
         }
         _ => None,
@@ -130,6 +139,7 @@ pub async fn load(db: impl PgExecutor<'_>, id: EventId) -> Result<Option<Known>,
         .filter_map(|said| settings::setting(&said.scope, &said.aspect, said.value, said.who, said.why, said.set_at));
     Ok(Some(Known {
         event: event.into(),
+        is_gone: row.is_gone,
         calendar: calendar.map(Calendar::from),
         settings: Settings(said.collect()),
         decision,

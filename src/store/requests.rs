@@ -77,7 +77,8 @@ fn last_of_full(step: Vec<Uuid>) -> Option<Uuid> {
 }
 
 /// When the event that a shared bot was made for last lets go of it, another one takes it over: it is requested, and its bot
-/// counts as made from another configuration. Otherwise the bot would go on to name an event that it has left.
+/// counts as made from another configuration. Otherwise the bot would go on to name an event that it has left. Events that have no
+/// bot because this one had are requested as well.
 ///
 /// # Errors
 /// The database's.
@@ -111,10 +112,26 @@ pub async fn hand_over(
     )
     .fetch_optional(&mut *db)
     .await?;
-    let Some(successor) = successor else { return Ok(()) };
-    let (key, cause) = (Key::Event(EventId(successor.id)), format!("event {from}, which shared its bot"));
-    let request = Request { key, since: None, deadline: successor.start_time, cause: &cause, events_only: false };
-    queue::request(db, &[request], now).await
+    let covered = sqlx::query!(
+        "select events.id, events.start_time
+         from decisions
+         join events on events.id = decisions.event_id
+         where decisions.covered_key = $1 and events.id <> $2 and events.end_time > $3",
+        scheduled_key,
+        from.0,
+        now,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let cause = format!("event {from}, which shared its bot");
+    let request = |(id, start)| {
+        let key = Key::Event(EventId(id));
+        Request { key, since: None, deadline: start, cause: &cause, events_only: false }
+    };
+    let successor = successor.into_iter().map(|event| (event.id, event.start_time));
+    let covered = covered.into_iter().map(|event| (event.id, event.start_time));
+    let requests: Vec<Request> = successor.chain(covered).map(request).collect();
+    queue::request(db, &requests, now).await
 }
 
 /// Wakes what is parked, so that what was mended outside is noticed, and what is over leaves the queue: events, and calendars
@@ -157,7 +174,8 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
 }
 
 /// The sweep's request for every connected calendar but those whose events were listed since it began, or will be: for its
-/// events, if it was listed or read since then; else it may be gone, and has to be looked at itself. For a full sync where the
+/// events, if it was listed or read since then, or `are_there` says so of all; else it may be gone, and has to be looked at itself.
+/// For a full sync where the
 /// last one is older than `full_before`, which is spread over the calendars by up to `spread` so that they do not all fall due
 /// at once. Goes on step by step, so not in a transaction. Returns how many.
 ///
@@ -168,6 +186,7 @@ pub async fn request_calendars(
     sweep_started_at: DateTime<Utc>,
     full_before: DateTime<Utc>,
     spread: Duration,
+    are_there: bool,
     deadline: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
@@ -178,7 +197,7 @@ pub async fn request_calendars(
                  select id, full_synced_at is null
                      or full_synced_at < $1::timestamptz + $2::float8 * (abs(hashtext(id::text)::bigint) / 2147483648.0) * interval '1 second'
                      as is_stale,
-                     coalesce(listed_at >= $7 or observed_at > $7, false) as is_there,
+                     $8 or coalesce(listed_at >= $7 or observed_at > $7, false) as is_there,
                      coalesce(synced_at > $7, false) as is_fresh
                  from calendars
                  where status = 'connected' and gone_at is null and id > $6
@@ -205,6 +224,7 @@ pub async fn request_calendars(
             SWEEP,
             after,
             sweep_started_at,
+            are_there,
         )
         .fetch_one(&mut *db)
         .await?;

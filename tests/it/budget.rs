@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
-    domain::{budget::CallClass, event::EventId},
+    domain::{
+        budget::{CallClass, Limits},
+        event::EventId,
+    },
     sim::{self, Endpoint, Fault, NewCalendar, NewEvent},
     store::{bot_keys, budget, budget::Grant},
 };
@@ -279,5 +282,23 @@ async fn a_bot_that_cannot_be_made_is_not_paid_for() {
     );
     let spent = "select count(*) from api_slots where class = 'schedule_bot' and taken_at > 'epoch'";
     assert_eq!(world.query(spent).await, "0");
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn what_is_taken_from_a_limit_and_given_back_is_not_spent_twice() {
+    let world = World::with(&[("RECALL_LIMITS", "list=60,read=300,bot=600")]).await;
+    let now = world.now();
+    let mut db = world.db.acquire().await.unwrap();
+    let mut calls = 0;
+    while let Grant::Now(_) = budget::take(&mut db, CallClass::List, now).await.unwrap() {
+        calls += 1;
+    }
+    assert_eq!(calls, 60);
+    for list in [30, 60] {
+        budget::provision(&mut db, Limits { list, read: 300, bot: 600 }, now).await.unwrap();
+    }
+    assert!(matches!(budget::take(&mut db, CallClass::List, now).await.unwrap(), Grant::NotBefore(_)));
+    drop(db);
     world.finish_as_it_is().await;
 }

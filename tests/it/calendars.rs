@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use reqwest::Client;
 use rollcall::sim::{self, Endpoint, Fault, NewCalendar, NewEvent};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::world::{LINK, World};
@@ -286,5 +286,52 @@ async fn a_bot_in_a_call_is_remembered_though_its_event_has_moved_and_its_calend
     world.sim.create_event(bob, NewEvent::new("Weekly", start, 60).at(LINK));
     world.settle().await;
     assert_eq!(world.sim.all_bots().len(), 1, "{:#?}", world.sim.all_bots());
+    world.finish().await;
+}
+
+async fn set_metadata(world: &World, calendar: Uuid, metadata: &Value) {
+    let url = format!("{}/api/v2/calendars/{calendar}/", world.sim.base_url());
+    let token = format!("Token {}", sim::DEFAULT_API_KEY);
+    let change = Client::new().patch(url).header("authorization", token);
+    assert_eq!(change.json(&json!({ "metadata": metadata })).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn metadata_that_stays_the_same_makes_no_calls() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    set_metadata(&world, calendar, &json!({ "z": "1", "a": "b" })).await;
+    world.settle().await;
+    world.advance(TimeDelta::minutes(17));
+    world.sim.clear_calls();
+    world.request_sweep().await;
+    world.settle().await;
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 0);
+    let update = json!({ "event": "calendar.update", "data": { "calendar_id": calendar } });
+    world.sim.send_webhook("calendar.update", &update.to_string());
+    world.settle().await;
+    let is_whole = |call: &sim::Call| call.endpoint == Endpoint::ListEvents && !call.query.contains("updated_at");
+    assert_eq!(world.count_calls(Endpoint::RetrieveCalendar), 1);
+    assert!(!world.sim.calls().iter().any(is_whole), "nothing is read whole");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_changes_about_a_calendar_is_not_forgotten_when_its_list_loses_its_place() {
+    let world = World::with(&[("RECORD_WHEN", r#"calendar.metadata.plan == "pro""#)]).await;
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await;
+    let events: Vec<Uuid> = (0..6).map(|_| world.meeting(calendar)).collect();
+    world.settle().await;
+    events.iter().for_each(|event| world.assert_no_bot(*event));
+    set_metadata(&world, calendar, &json!({ "plan": "pro" })).await;
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Latency(0), 1);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(400), 1);
+    world.request_sweep().await;
+    world.settle().await;
+    world.advance(TimeDelta::seconds(10));
+    world.settle().await;
+    events.iter().for_each(|event| _ = world.bot(*event));
     world.finish().await;
 }

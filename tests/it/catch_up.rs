@@ -10,6 +10,7 @@ use rollcall::{
         workspace_listing::{self, Answerable},
     },
 };
+use serde_json::json;
 use sqlx::Executor;
 use uuid::Uuid;
 
@@ -211,7 +212,7 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     let (now, mut db) = (world.now(), world.db.acquire().await.unwrap());
     let day = TimeDelta::days(1);
     world.execute(&format!("update calendars set listed_at = '{}'", now.to_rfc3339())).await;
-    requests::request_calendars(&mut db, now, now - day, Duration::ZERO, now + day, now).await.unwrap();
+    requests::request_calendars(&mut db, now, now - day, Duration::ZERO, false, now + day, now).await.unwrap();
     drop(db);
     world.sim.release();
     turns.await.unwrap();
@@ -524,4 +525,62 @@ async fn steps_leave_no_key_out() {
         format!("select count(*) from reconcile_queue where is_due and due_at = '{now}' and kind = 'calendar'");
     assert_eq!(world.query(&released).await, "2500");
     world.finish_as_it_is().await;
+}
+
+#[tokio::test]
+async fn a_test_that_never_has_budget_does_not_keep_calendars_waiting() {
+    let (world, events) = workspace(&[("RECALL_LIMITS", "list=12,read=1000,bot=1000")]).await;
+    let start = world.in_minutes(400);
+    world.advance(TimeDelta::minutes(2));
+    events.iter().for_each(|event| world.sim.move_event(*event, start));
+    // One slot comes free after the other, and each look of the test takes one.
+    let spread = format!(
+        "update api_slots set taken_at = timestamptz '{}' - interval '62 seconds' + slot * interval '5 seconds' where class = 'list'",
+        world.now().to_rfc3339(),
+    );
+    world.execute(&spread).await;
+    for _ in 0..60 {
+        world.advance(TimeDelta::seconds(5));
+        world.settle().await;
+    }
+    assert_bots_at(&world, &events, start);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_looks_back_much_further_than_others_does_not_wait_for_their_lists() {
+    let (world, mut events) = trusted_workspace().await;
+    for n in CALENDARS..2 * CALENDARS {
+        let calendar = world.sim.connect_calendar(NewCalendar::google(&format!("person{n}@acme.test")));
+        let meeting = NewEvent::new("Weekly", world.in_minutes(300), 30).at(&format!("https://acme.zoom.us/j/{n}"));
+        events.push(world.sim.create_event(calendar, meeting));
+    }
+    settle(&world).await;
+    world.advance(TimeDelta::minutes(1));
+    move_all(&world, &events, 302);
+    world.sim.deliver_due().await;
+    let outlier = world.sim.calendars()[0]["id"].as_str().unwrap().to_owned();
+    let long_ago = (world.now() - TimeDelta::hours(9)).to_rfc3339();
+    let hint = json!({
+        "event": "calendar.sync_events",
+        "data": { "calendar_id": outlier, "last_updated_ts": long_ago },
+    });
+    world.sim.send_webhook("calendar.sync_events", &hint.to_string());
+    world.sim.deliver_due().await;
+    world.sim.clear_calls();
+    world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
+    let worker = world.replica.worker.clone();
+    let listing = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    world.until(|| world.sim.hanging() == 1).await;
+    move_all(&world, &events[1..], 303);
+    world.sim.deliver_due().await;
+    world.advance(TimeDelta::seconds(20));
+    world.take_turns().await;
+    assert_eq!(count_lists(&world), (1, 1), "it lists its events itself, while the others wait");
+    world.sim.release();
+    listing.await.unwrap();
+    settle(&world).await;
+    let start = world.bot(events[1]).join_at;
+    assert_bots_at(&world, &events[1..], start);
+    world.finish().await;
 }

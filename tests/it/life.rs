@@ -16,7 +16,10 @@ use rollcall::{
     store::calendars,
 };
 use sqlx::Executor;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     process::talk,
@@ -86,6 +89,25 @@ async fn whoever_floods_the_probes_takes_one_connection() {
     };
     let (looks, ()) = tokio::join!(looks, delivery);
     assert!(looks.into_iter().all(|look| look.unwrap().status().is_success()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_on_a_probe_leaves_no_connection_taken() {
+    let world = World::with(&[("DATABASE_MAX_CONNECTIONS", "2")]).await;
+    let mut stuck = world.db.begin().await.unwrap();
+    stuck.execute("lock table reconcile_queue in access exclusive mode").await.unwrap();
+    let mut client = TcpStream::connect(world.replica.url.trim_start_matches("http://")).await.unwrap();
+    client.write_all(b"GET /metrics HTTP/1.1\r\nhost: rollcall\r\n\r\n").await.unwrap();
+    let waiting = "select count(*) > 0 from pg_locks where not granted and relation = 'reconcile_queue'::regclass";
+    until(async || sqlx::query_scalar(waiting).fetch_one(&mut *stuck).await.unwrap()).await;
+    client.shutdown().await.unwrap();
+    client.read_to_end(&mut vec![]).await.unwrap(); // the server has hung up as well
+    stuck.rollback().await.unwrap();
+    let pool = &world.replica.worker.reconciler().db;
+    let (first, second) = tokio::join!(pool.acquire(), pool.acquire());
+    assert!(first.is_ok() && second.is_ok());
+    drop((first, second));
     world.finish().await;
 }
 

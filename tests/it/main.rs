@@ -16,6 +16,7 @@ mod catch_up;
 mod configurations;
 mod demo;
 mod documents;
+mod doubts;
 mod failures;
 mod faults;
 mod histories;

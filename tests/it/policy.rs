@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use crate::world::{LINK, World};
 
-const ADMIN: (&str, &str) = ("ADMIN_TOKEN", "operator-token");
+pub const ADMIN: (&str, &str) = ("ADMIN_TOKEN", "operator-token");
 
 /// What the operator's API answers.
-async fn ask(world: &World, method: Method, path: &str, body: Value) -> (u16, Value) {
+pub async fn ask(world: &World, method: Method, path: &str, body: Value) -> (u16, Value) {
     let url = format!("{}/api/v1/{path}", world.replica.url);
     let request = Client::new().request(method, url).header("authorization", "Bearer operator-token");
     let response = request.body(body.to_string()).send().await.unwrap();
@@ -36,7 +36,7 @@ async fn say(world: &World, path: &str, value: &str) {
 }
 
 /// Takes it back.
-async fn take_back(world: &World, path: &str) {
+pub async fn take_back(world: &World, path: &str) {
     let (status, answer) = ask(world, Method::DELETE, &format!("{path}?who=ann"), Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     world.settle().await;
@@ -595,6 +595,21 @@ async fn a_bot_that_has_yet_to_join_early_follows_a_meeting_that_is_brought_forw
     world.sim.move_event(event, start);
     world.settle().await;
     assert_eq!(world.bot(event).join_at, start, "and not in five minutes");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_joined_early_is_left_alone_when_its_meeting_moves_a_little() {
+    let world = World::with(&[("JOIN_EARLY", "10m")]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    let event = world.meeting(calendar);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(52));
+    world.settle().await;
+    world.sim.clear_calls();
+    world.sim.move_event(event, world.in_minutes(9));
+    world.settle().await;
+    assert_eq!((world.count_bot_calls(), world.bot(event).state), (0, BotState::InCall));
     world.finish().await;
 }
 

@@ -76,6 +76,31 @@ async fn a_sweep_that_reads_slow_pages_goes_on_in_another_turn() {
 }
 
 #[tokio::test]
+async fn while_calendars_cannot_be_listed_those_that_are_known_are_looked_at() {
+    for status in [500, 400, 403] {
+        let mut world = World::new().await;
+        world.expect_errors();
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.sim.fail_next(Endpoint::ListCalendars, Fault::Status(status), 1000);
+        let start = world.in_minutes(600);
+        world.sim.move_event(event, start);
+        world.sim.lose_pending_webhooks();
+        for _ in 0..20 {
+            world.advance(TimeDelta::minutes(1));
+            world.settle().await;
+        }
+        assert_eq!(world.bot(event).join_at, start, "{status}");
+        let lists = world.count_calls(Endpoint::ListEvents);
+        assert!(lists <= 4, "{lists} lists of events: no more than sweeps would have asked for");
+        world.sim.clear_faults();
+        world.advance(TimeDelta::minutes(20));
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_sweep_goes_on_where_it_was_interrupted() {
     let world = World::new().await;
     world.sim.knobs(|knobs| knobs.page_size = 2);
@@ -230,7 +255,9 @@ async fn full_syncs_are_spread_over_the_calendars() {
     // Those last read whole an hour, half an hour and not at all after the time by which it should have been.
     for (minutes, expected) in [(-60, 0..=0), (-30, 50..=150), (1, 200..=200)] {
         let (full_before, now) = (world.in_minutes(minutes), world.now());
-        requests::request_calendars(&mut db, now, full_before, spread.to_std().unwrap(), now, now).await.unwrap();
+        requests::request_calendars(&mut db, now, full_before, spread.to_std().unwrap(), false, now, now)
+            .await
+            .unwrap();
         let full = world.query("select count(*) from reconcile_queue where since = 'epoch'").await;
         assert!(expected.contains(&full.parse().unwrap()), "{full} of 200");
     }
@@ -295,7 +322,7 @@ async fn a_sweep_of_many_calendars_holds_up_no_delivery() {
     let (db, now) = (world.replica.worker.reconciler().db.clone(), world.now());
     let sweep = tokio::spawn(async move {
         let mut db = db.acquire().await.unwrap();
-        requests::request_calendars(&mut db, now, now, Duration::ZERO, now, now).await.unwrap()
+        requests::request_calendars(&mut db, now, now, Duration::ZERO, false, now, now).await.unwrap()
     });
     let first_step = "select count(*) > 1000 from reconcile_queue where kind = 'calendar'";
     until(async || world.query(first_step).await == "true").await;
@@ -355,6 +382,7 @@ async fn a_sweep_leaves_alone_what_was_listed_since_it_began() {
             sweep_started_at,
             synced_at - day,
             Duration::ZERO,
+            false,
             synced_at,
             synced_at,
         );
@@ -369,8 +397,9 @@ async fn a_sweep_leaves_alone_what_will_be_listed_in_any_case() {
     let (now, day) = (world.now(), TimeDelta::days(1));
     world.execute(&format!("update calendars set listed_at = '{}'", now.to_rfc3339())).await;
     let mut db = world.db.acquire().await.unwrap();
-    let mut sweep =
-        async || requests::request_calendars(&mut db, now, now - day, Duration::ZERO, now + day, now).await.unwrap();
+    let mut sweep = async || {
+        requests::request_calendars(&mut db, now, now - day, Duration::ZERO, false, now + day, now).await.unwrap()
+    };
     let claim = async || wake_and_claim(&world.db, any(1), now).await.pop().unwrap();
     world.sim.touch_calendar(calendar);
     world.sim.deliver_due().await;

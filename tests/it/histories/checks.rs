@@ -128,7 +128,8 @@ impl Watch {
         let mut by_key: BTreeMap<(&str, DateTime<Utc>), Vec<&Bot>> = BTreeMap::new();
         let mut by_meeting: BTreeMap<(Uuid, DateTime<Utc>, &str), Vec<&Bot>> = BTreeMap::new();
         for bot in bots {
-            self.past.had_bot.extend(bot.events.iter().map(|event| (*event, start_of(bot), bot.meeting_url.clone())));
+            let joined = bot.dispatched_at.iter().flat_map(|_| &bot.events);
+            self.past.had_bot.extend(joined.map(|event| (*event, start_of(bot), bot.meeting_url.clone())));
             if !bot.is_live() || self.late_keys.contains(&bot.key) {
                 continue;
             }

@@ -470,3 +470,81 @@ async fn a_bot_that_joined_early_is_known_when_its_meeting_has_moved_away() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn a_bot_of_a_later_time_goes_when_its_meeting_has_one_that_may_have_joined_early() {
+    survives(&[
+        JoinEarly { minutes: 10 },
+        Connect { person: 1, is_outlook: true },
+        Connect { person: 2, is_outlook: false },
+        Connect { person: 3, is_outlook: true },
+        Deliver,
+        Create { calendar: 1, in_minutes: 1440, minutes: 180, link: Some(0) },
+        Turns { replica: 1, count: 3 },
+        Turns { replica: 1, count: 1 },
+        Meet { calendars: 3, in_minutes: 5, minutes: 30, link: 1 },
+        Deliver,
+        Create { calendar: 1, in_minutes: 90, minutes: 30, link: Some(2) },
+        AdvanceSeconds { seconds: 65 },
+        Turns { replica: 0, count: 20 },
+        Move { event: 4, in_minutes: 1440 },
+        DeliverOne { webhook: 0 },
+        Advance { minutes: 2 },
+        Turns { replica: 1, count: 3 },
+        Move { event: 1, in_minutes: 5 },
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_is_covered_by_a_bot_that_went_with_its_calendar() {
+    survives(&[
+        Limit { list: 2, read: 1, bot: 3 },
+        Connect { person: 0, is_outlook: true },
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        Connect { person: 3, is_outlook: false },
+        Turns { replica: 0, count: 20 },
+        CreateMany { calendar: 3, count: 6, in_minutes: -30 },
+        Meet { calendars: 4, in_minutes: 60, minutes: 180, link: 0 },
+        Fail { call: Event, with: Answers(507), times: 1 },
+        Advance { minutes: 10 },
+        Together { count: 3 },
+        Crowd { replica: 1, count: 5 },
+        Crowd { replica: 0, count: 4 },
+        Interrupt { calendar: 2 },
+        Create { calendar: 3, in_minutes: 2880, minutes: 15, link: None },
+        Fail { call: Whichever, with: Answers(403), times: 1 },
+        Advance { minutes: 5 },
+        Touch { calendar: 0 },
+        Advance { minutes: 5 },
+        Advance { minutes: 1 },
+        Garble { event: 4, with: EndIsMissing },
+        AdvanceSeconds { seconds: 49 },
+        Advance { minutes: 30 },
+        LoseOne { webhook: 3 },
+        Restore { event: 7 },
+        Together { count: 3 },
+        Move { event: 4, in_minutes: 2880 },
+        Disconnect { calendar: 1 },
+        Turns { replica: 0, count: 2 },
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_is_covered_by_a_bot_that_went_with_its_event_before_the_start() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: false },
+        Connect { person: 2, is_outlook: false },
+        Connect { person: 3, is_outlook: false },
+        Advance { minutes: 10 },
+        Together { count: 2 },
+        Meet { calendars: 3, in_minutes: 0, minutes: 180, link: 0 },
+        Turns { replica: 1, count: 20 },
+        Delete { event: 2 },
+        Move { event: 2, in_minutes: -30 },
+    ])
+    .await;
+}

@@ -58,6 +58,38 @@ impl Seen {
         }
     }
 
+    /// Whether an event of the meeting was deleted, or its calendar cut off, about when its bot joined, or later.
+    fn has_lost(&self, meeting: &Wanted, join_early: TimeDelta) -> bool {
+        let nearly = meeting.start - join_early - TimeDelta::minutes(1);
+        let time = |row: &Value, name: &str| row[name].as_str().and_then(|time| time.parse::<DateTime<Utc>>().ok());
+        let disconnected_at = |calendar: &Value| {
+            let changes = calendar["status_changes"].as_array().into_iter().flatten();
+            changes
+                .filter(|change| change["status"] == "disconnected")
+                .filter_map(|change| time(change, "created_at"))
+                .max()
+        };
+        let is_lost = |calendar: &Value, event: &Value| {
+            let deleted_at = time(event, "updated_at").filter(|_| event["is_deleted"] == true);
+            let lost_at = deleted_at.max(disconnected_at(calendar));
+            time(event, "start_time") == Some(meeting.start)
+                && event["meeting_url"] == *meeting.meeting_url
+                && lost_at.is_some_and(|lost_at| lost_at >= nearly)
+        };
+        self.calendars.iter().any(|(calendar, events)| events.iter().any(|event| is_lost(calendar, event)))
+    }
+
+    /// Whether a calendar has an event of each.
+    fn share_calendar(&self, some: &BTreeSet<Uuid>, others: &BTreeSet<Uuid>) -> bool {
+        self.calendars.iter().any(|(_, events)| {
+            let has = |ids: &BTreeSet<Uuid>| {
+                let id = |event: &Value| event["id"].as_str().and_then(|id| id.parse().ok());
+                events.iter().filter_map(id).any(|id| ids.contains(&id))
+            };
+            has(some) && has(others)
+        })
+    }
+
     fn has(&self, event: Uuid) -> bool {
         let id = Value::from(event.to_string());
         self.calendars.iter().flat_map(|(_, events)| events).any(|event| event["id"] == id)
@@ -91,11 +123,15 @@ pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Viola
         // the room.
         let narrower = format!("{key}-");
         let is_served = seen.bots.iter().any(|bot| {
-            let is_of_events = bot.meeting_url == meeting.meeting_url && !bot.events.is_disjoint(&meeting.events);
-            bot.join_at <= now && (bot.key == *key || bot.key.starts_with(&narrower) || is_of_events)
+            // Or of a shorter meeting at the same time and place, which is over.
+            let is_of_shorter = bot.event_start == meeting.start && seen.share_calendar(&bot.events, &meeting.events);
+            let is_of_events =
+                bot.meeting_url == meeting.meeting_url && (!bot.events.is_disjoint(&meeting.events) || is_of_shorter);
+            bot.dispatched_at.is_some() && (bot.key == *key || bot.key.starts_with(&narrower) || is_of_events)
         });
         // Nobody can be asked any more whether there is a bot.
         let is_in_doubt = past.in_doubt.iter().any(|(of, event)| of == key && !seen.has(*event));
+        let is_in_doubt = is_in_doubt || seen.has_lost(meeting, policy.join_early);
         if of_meeting.is_empty() && !is_served && !is_in_doubt && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }

@@ -77,7 +77,7 @@ fn assert_plan_is_stable(event: &Event, deduplication: Deduplication, now: DateT
         meeting_url: event.meeting_url.clone(),
     };
     let event = Event { bots: vec![bot], ..event.clone() };
-    let scheduled = Scheduled { key, config: made.fingerprint };
+    let scheduled = Scheduled { key, config: made.fingerprint, at: Some(now) };
     let again = plan_bot(&Situation { event: &event, scheduled: Some(&scheduled), ..situation });
     assert!(matches!(again, Plan::Keep(_)), "{again:?}");
 }
