@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Error, Reconciler};
+use super::{Error, LONGEST_MEETING, Reconciler};
 use crate::{
     domain::{
         calendar::CalendarId,
@@ -72,7 +72,9 @@ fn report_unreadable(page: &EventPage) {
     }
 }
 
-/// What is over needs no turn, unless a bot waits for it all the same.
+/// What is over needs no turn, unless a bot waits for it all the same, or it was deleted lately: its bot was perhaps for another
+/// time, and other events may count on it.
 pub(super) fn may_need_care(event: &Event, now: DateTime<Utc>) -> bool {
-    event.ends_at() > now || event.bots.iter().any(|bot| bot.is_future(now))
+    let was_deleted_lately = event.is_deleted && event.updated_at > now - LONGEST_MEETING;
+    event.ends_at() > now || was_deleted_lately || event.bots.iter().any(|bot| bot.is_future(now))
 }

@@ -548,3 +548,20 @@ async fn a_copy_is_covered_by_a_bot_that_went_with_its_event_before_the_start() 
     ])
     .await;
 }
+
+#[tokio::test]
+async fn a_copy_is_covered_by_a_bot_of_an_event_that_moved_away_as_it_was_deleted() {
+    survives(&[
+        JoinEarly { minutes: 10 },
+        Connect { person: 2, is_outlook: false },
+        Create { calendar: 1, in_minutes: 60, minutes: 15, link: Some(0) },
+        Turns { replica: 1, count: 20 },
+        Delete { event: 0 },
+        Move { event: 0, in_minutes: 0 },
+        Advance { minutes: 16 },
+        Create { calendar: 2, in_minutes: 45, minutes: 60, link: Some(0) },
+        Advance { minutes: 16 },
+        Advance { minutes: 16 },
+    ])
+    .await;
+}
