@@ -381,10 +381,11 @@ fn was_disconnected_since(before: Option<&SyncState>, disconnected_at: Option<Da
     was_disconnected || matches!((before.full_synced_at, disconnected_at), (Some(read), Some(cut)) if cut > read)
 }
 
-/// When Recall was cut off from a calendar, which it may have told us of long after; `None` if it says nothing of this time.
+/// When Recall was cut off from a calendar, which it may have told us of long after; `None` if it says nothing of this time. What it
+/// says may be of an earlier time, before the calendar was last read whole; or read at all, if it was cut off since.
 fn cut_off_at(before: Option<&SyncState>, calendar: &Calendar) -> Option<DateTime<Utc>> {
     let was = before.and_then(|before| before.status.as_ref());
-    let read_at = before.and_then(|before| before.full_synced_at);
+    let read_at = before.and_then(|before| before.full_synced_at.or(before.synced_at));
     let is_told = [was, Some(&calendar.status)].iter().all(|status| *status != Some(&CalendarStatus::Connecting));
-    calendar.disconnected_at.filter(|at| is_told && read_at.is_none_or(|read_at| *at > read_at))
+    calendar.disconnected_at.filter(|at| is_told && read_at.is_some_and(|read_at| *at > read_at))
 }

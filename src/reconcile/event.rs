@@ -340,7 +340,7 @@ impl Reconciler {
             configuration: self.configuration.generation(),
             event_updated_at: answer.updated_at,
             scheduled: scheduled.as_ref(),
-            covered_key: None,
+            covered_key: known.covered_key().filter(|_| *plan == Plan::Unschedule(NoBot::Covered)),
             unscheduled_version: scheduled.is_none().then_some(answer.updated_at),
             cause: &step.claimed.cause,
             answer: Some(&said),
@@ -380,7 +380,7 @@ impl Reconciler {
         let key = |scheduled: &Scheduled| scheduled.key.clone();
         match known.scheduled.as_ref().map(key) {
             Some(before) if scheduled.map(key).as_ref() != Some(&before) => {
-                Ok(requests::hand_over(tx, &before, known.event.id, now).await?)
+                Ok(requests::hand_over(tx, &[(&before, known.event.id)], now).await?)
             }
             Some(_) | None => Ok(()),
         }

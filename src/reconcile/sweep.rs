@@ -41,6 +41,8 @@ struct Progress {
     pages: u32,
     calendars: usize,
     changed: usize,
+    /// When what is known was requested without a list, since there was none.
+    fell_back_at: Option<DateTime<Utc>>,
 }
 
 impl Reconciler {
@@ -61,9 +63,14 @@ impl Reconciler {
             Ok(()) => Ok(Outcome::GoesOn(self.clock.now())),
             // What is known needs no list of calendars, and waits no longer than an interval for it.
             Err(error) if is_lasting(&error, claimed) => {
-                let interval = TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX);
-                let requested = self.request_known(self.clock.now() - interval, true).await?;
-                tracing::warn!(requested, "calendars cannot be listed; those that are known are looked at");
+                let (now, interval) =
+                    (self.clock.now(), TimeDelta::from_std(self.sweep_interval).unwrap_or(TimeDelta::MAX));
+                if progress.fell_back_at.is_none_or(|at| now - at >= interval) {
+                    let requested = self.request_known(now, true).await?;
+                    tracing::warn!(requested, "calendars cannot be listed; those that are known are looked at");
+                    progress.fell_back_at = Some(now);
+                    queue::save_progress(&self.db, claimed, &serde_json::json!(progress)).await?;
+                }
                 Err(error)
             }
             Err(error) => Err(error),

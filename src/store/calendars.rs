@@ -14,6 +14,9 @@ use crate::domain::{
     plan::{NoBot, Plan, has_joined},
 };
 
+/// How far an event may have moved whose bot has yet to join: Recall shows 28 days of them.
+const MOVED_AT_MOST: TimeDelta = TimeDelta::days(35);
+
 /// How far the events of a calendar have been read, and what was believed of the calendar itself.
 #[derive(Clone, Debug)]
 pub struct SyncState {
@@ -25,7 +28,9 @@ pub struct SyncState {
     pub metadata: Option<Box<RawValue>>,
     /// Events up to here have been seen; `None`: never read whole.
     pub cursor: Option<DateTime<Utc>>,
-    /// When they were last read whole.
+    /// When they were last read.
+    pub synced_at: Option<DateTime<Utc>>,
+    /// When they were last read whole, with the calendar.
     pub full_synced_at: Option<DateTime<Utc>>,
     /// The last run, if it took several pages.
     pub paged: Option<PagedRun>,
@@ -83,6 +88,7 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
         email: row.email,
         metadata: row.metadata.map(|Json(metadata)| metadata),
         cursor: row.cursor,
+        synced_at: row.synced_at,
         full_synced_at: row.full_synced_at,
         paged: match (row.paged_since, row.synced_at, row.paged_until) {
             (Some(since), Some(from), Some(until)) => Some(PagedRun { since, from, until }),
@@ -314,28 +320,51 @@ async fn forget_events(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let scheduled = sqlx::query!(
-        r#"select events.id, decisions.scheduled_key as "key!", decisions.scheduled_at,
+        r#"select events.id, events.start_time, decisions.scheduled_key as "key!", decisions.scheduled_at,
              exists (
                  select from decisions as other
                  where other.scheduled_key = decisions.scheduled_key and other.event_id <> decisions.event_id
              ) as "is_shared!"
          from events join decisions on decisions.event_id = events.id
-         where events.calendar_id = $1 and events.start_time > $2 and decisions.scheduled_key is not null"#,
+         where events.calendar_id = $1 and events.start_time > $2 and decisions.scheduled_key is not null
+           -- What was scheduled after the cut was not removed by it.
+           and (decisions.scheduled_at <= $3 or events.start_time > $4)"#,
         id.0,
+        cut_off_at - MOVED_AT_MOST,
         cut_off_at,
+        now,
     )
     .fetch_all(&mut *db)
     .await?;
-    let joined = scheduled.iter().filter(|row| {
-        start_in(&row.key).is_some_and(|start| has_joined(start, row.scheduled_at, join_early, cut_off_at))
+    // By the bot's own start: its event may have moved, and the bot not with it.
+    let (joined, removed): (Vec<_>, Vec<_>) = scheduled.into_iter().partition(|row| {
+        has_joined(start_in(&row.key).unwrap_or(row.start_time), row.scheduled_at, join_early, cut_off_at)
     });
-    let joined: Vec<&str> = joined.map(|row| row.key.as_str()).collect();
-    decisions::leave_behind(&mut *db, &joined, now).await?;
+    let moved_away = joined.iter().filter(|row| row.start_time > cut_off_at);
+    let moved_away: Vec<&str> = moved_away.map(|row| row.key.as_str()).collect();
+    decisions::leave_behind(&mut *db, &moved_away, now).await?;
+    let keys: Vec<String> = removed.iter().map(|row| row.key.clone()).collect();
+    // Calendars that share meetings are cut off together: in one order, so that they wait for each other, and do not deadlock.
+    sqlx::query!("select from decisions where scheduled_key = any ($1) order by event_id for update", &keys)
+        .execute(&mut *db)
+        .await?;
+    let may_cover = |key: &str| start_in(key).is_some_and(|start| start <= now + join_early);
+    let let_go: Vec<(&str, EventId)> = removed
+        .iter()
+        .filter(|row| row.is_shared || may_cover(&row.key))
+        .map(|row| (row.key.as_str(), EventId(row.id)))
+        .collect();
+    requests::hand_over(&mut *db, &let_go, now).await?;
     sqlx::query!("delete from unreadable_events where calendar_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!(
         "with upcoming as (
              update events set bots = '[]', fingerprint = null
-             where calendar_id = $1 and start_time > $5 and (bots::text <> '[]' or fingerprint is not null)
+             where calendar_id = $1 and (start_time > $5 or id = any ($6))
+               and (bots::text <> '[]' or fingerprint is not null)
+               and not exists (
+                   select from decisions
+                   where event_id = events.id and scheduled_at > $5 and events.start_time <= $2
+               )
              returning id
          ), forgotten as (
              update decisions set
@@ -352,13 +381,10 @@ async fn forget_events(
         Plan::Nothing(NoBot::CalendarNotConnected).reason(),
         "Recall, which removes the bots of a calendar that it is cut off from",
         cut_off_at,
+        &removed.iter().map(|row| row.id).collect::<Vec<_>>(),
     )
-    .execute(&mut *db)
+    .execute(db)
     .await?;
-    let may_cover = |key: &str| start_in(key).is_some_and(|start| start <= now + join_early);
-    for row in scheduled.iter().filter(|row| row.is_shared || may_cover(&row.key)) {
-        requests::hand_over(db, &row.key, EventId(row.id), now).await?;
-    }
     Ok(())
 }
 

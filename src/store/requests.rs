@@ -1,7 +1,7 @@
 //! Requests of many keys at once, for what the mirror knows of: by the sweep, and by a configuration that is new.
 //!
-//! Rows are locked in the order of their keys, as by [`queue::request`], and few at a time: each step is
-//! a transaction of its own, so neither ingest nor turns wait for a sweep of all calendars. What a sweep that died in between
+//! Rows are locked in the order of their keys, as by [`queue::request`], and few at a time: each step is a transaction of its own
+//! (but for [`hand_over`]), so neither ingest nor turns wait for a sweep of all calendars. What a sweep that died in between
 //! has not requested, the next one does: the sweep's key stays in the queue until it is done.
 
 use std::time::Duration;
@@ -76,18 +76,35 @@ fn last_of_full(step: Vec<Uuid>) -> Option<Uuid> {
     if step.len() as i64 == STEP { step.into_iter().max() } else { None }
 }
 
-/// When the event that a shared bot was made for last lets go of it, another one takes it over: it is requested, and its bot
+/// When the event that a shared bot was made for last lets go of its key, before that is recorded, another one takes it over: it is requested, and its bot
 /// counts as made from another configuration. Otherwise the bot would go on to name an event that it has left. Events that have no
 /// bot because this one had are requested as well.
 ///
 /// # Errors
 /// The database's.
-pub async fn hand_over(
+pub async fn hand_over(db: &mut PgConnection, let_go: &[(&str, EventId)], now: DateTime<Utc>) -> Result<(), Error> {
+    let mut heirs: Vec<(Uuid, DateTime<Utc>, String)> = vec![];
+    for (key, from) in let_go {
+        let cause = format!("event {from}, which shared its bot");
+        let found = find_heirs(db, key, *from, now).await?;
+        heirs.extend(found.into_iter().map(|(id, start)| (id, start, cause.clone())));
+    }
+    let requests: Vec<Request> = heirs
+        .iter()
+        .map(|(id, start, cause)| {
+            let key = Key::Event(EventId(*id));
+            Request { key, since: None, deadline: *start, cause, events_only: false }
+        })
+        .collect();
+    queue::request(db, &requests, now).await
+}
+
+async fn find_heirs(
     db: &mut PgConnection,
     scheduled_key: &str,
     from: EventId,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, Error> {
     let successor = sqlx::query!(
         "with successor as (
              select events.id, events.start_time
@@ -123,15 +140,8 @@ pub async fn hand_over(
     )
     .fetch_all(&mut *db)
     .await?;
-    let cause = format!("event {from}, which shared its bot");
-    let request = |(id, start)| {
-        let key = Key::Event(EventId(id));
-        Request { key, since: None, deadline: start, cause: &cause, events_only: false }
-    };
     let successor = successor.into_iter().map(|event| (event.id, event.start_time));
-    let covered = covered.into_iter().map(|event| (event.id, event.start_time));
-    let requests: Vec<Request> = successor.chain(covered).map(request).collect();
-    queue::request(db, &requests, now).await
+    Ok(successor.chain(covered.into_iter().map(|event| (event.id, event.start_time))).collect())
 }
 
 /// Wakes what is parked, so that what was mended outside is noticed, and what is over leaves the queue: events, and calendars
@@ -174,8 +184,8 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
 }
 
 /// The sweep's request for every connected calendar but those whose events were listed since it began, or will be: for its
-/// events, if it was listed or read since then, or `are_there` says so of all; else it may be gone, and has to be looked at itself.
-/// For a full sync where the
+/// events, if it was listed or read since then, or `are_there` says so of all; else it may be gone, and has to be looked at
+/// itself. For a full sync where the
 /// last one is older than `full_before`, which is spread over the calendars by up to `spread` so that they do not all fall due
 /// at once. Goes on step by step, so not in a transaction. Returns how many.
 ///

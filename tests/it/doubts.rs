@@ -81,6 +81,120 @@ async fn a_calendar_that_is_cut_off_hands_its_shared_bots_over() {
 }
 
 #[tokio::test]
+async fn a_calendar_that_is_cut_off_leaves_shared_bots_alone_that_others_made_last() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let meeting = NewEvent::new("Board", world.in_minutes(60), 30).at(LINK);
+    world.sim.create_event(calendars[0], meeting.clone());
+    world.settle().await;
+    world.advance(TimeDelta::seconds(1));
+    let copy = world.sim.create_event(calendars[1], meeting);
+    world.settle().await;
+    world.sim.clear_calls();
+    world.sim.disconnect_calendar(calendars[0]);
+    world.settle().await;
+    assert_eq!((world.count_bot_calls(), world.bot(copy).is_live()), (0, true));
+    world.finish().await;
+}
+
+/// A covered copy loses its own bot of another time, and is still looked at when the bot that covers it is gone.
+#[tokio::test]
+async fn a_copy_that_had_another_bot_gets_one_when_the_one_that_covered_it_turns_out_to_be_gone() {
+    let world = World::new().await;
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let start = world.in_minutes(60);
+    world.sim.create_event(calendars[0], NewEvent::new("Board", start, 30).at(LINK));
+    let later = NewEvent::new("Board", world.in_minutes(120), 30).at(LINK);
+    let copy = world.sim.create_event(calendars[1], later);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(50));
+    world.settle().await;
+    world.sim.disconnect_calendar(calendars[0]);
+    world.sim.lose_pending_webhooks();
+    world.advance(TimeDelta::minutes(13));
+    world.sim.move_event(copy, start);
+    world.settle().await;
+    world.assert_no_bot(copy);
+    world.request_sweep().await;
+    world.settle().await;
+    assert!(world.bot(copy).is_live());
+    world.finish().await;
+}
+
+/// Its event had moved before the cut-off, and its bot could not follow.
+#[tokio::test]
+async fn a_bot_that_could_not_follow_its_event_goes_with_its_calendar() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    let meeting = NewEvent::new("Board", world.in_minutes(60), 60).at(LINK);
+    let event = world.sim.create_event(calendars[0], meeting.clone());
+    world.settle().await;
+    world.advance(TimeDelta::minutes(20));
+    world.sim.fail_next(Endpoint::ScheduleBot, Fault::Status(400), 10);
+    world.sim.move_event(event, world.in_minutes(10));
+    world.settle().await;
+    world.advance(TimeDelta::minutes(20));
+    world.settle().await;
+    world.sim.clear_faults();
+    world.sim.disconnect_calendar(calendars[0]);
+    world.sim.lose_pending_webhooks();
+    world.advance(TimeDelta::minutes(11));
+    world.settle().await;
+    world.advance(TimeDelta::minutes(11));
+    let copy = world.sim.create_event(calendars[1], meeting);
+    world.settle().await;
+    world.request_sweep().await;
+    world.settle().await;
+    assert!(world.bot(copy).is_live());
+    world.finish_as_it_is().await;
+}
+
+/// An earlier cut says nothing of bots that were scheduled since.
+#[tokio::test]
+async fn a_cut_off_of_long_ago_takes_no_bot_from_a_meeting_under_way() {
+    for is_gone in [true, false] {
+        let mut world = World::new().await;
+        world.expect_errors();
+        let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+        world.settle().await;
+        world.advance(TimeDelta::minutes(1));
+        world.sim.disconnect_calendar(calendars[0]);
+        if is_gone {
+            // Heard of, and over.
+            world.settle().await;
+            world.sim.reconnect_calendar(calendars[0]);
+            world.settle().await;
+        } else {
+            world.sim.reconnect_calendar(calendars[0]);
+            world.sim.lose_pending_webhooks();
+        }
+        world.advance(TimeDelta::minutes(1));
+        let meeting = NewEvent::new("Board", world.in_minutes(5), 30).at(LINK);
+        let event = world.sim.create_event(calendars[0], meeting.clone());
+        world.settle().await;
+        world.bot(event);
+        world.advance(TimeDelta::minutes(6));
+        world.sim.create_event(calendars[1], meeting);
+        world.settle().await;
+        if is_gone {
+            world.sim.fail_next(Endpoint::RetrieveCalendar, Fault::Status(404), 1);
+            let update = json!({ "event": "calendar.update", "data": { "calendar_id": calendars[0] } });
+            world.sim.send_webhook("calendar.update", &update.to_string());
+            world.settle().await;
+        }
+        world.request_sweep().await;
+        // The copy's turn comes before the list of the calendar shows the bot.
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Status(503), 1);
+        world.settle().await;
+        world.advance(TimeDelta::seconds(10));
+        world.settle().await;
+        assert_eq!(world.sim.all_bots().len(), 1, "gone by mistake: {is_gone}");
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_bot_that_joined_early_stays_known_when_its_event_goes() {
     for is_cut_off in [false, true] {
         let world = World::with(&[("JOIN_EARLY", "5m")]).await;
