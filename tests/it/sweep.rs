@@ -92,6 +92,8 @@ async fn while_calendars_cannot_be_listed_those_that_are_known_are_looked_at() {
             world.settle().await;
         }
         assert_eq!(world.bot(event).join_at, start, "{status}");
+        let fallbacks = world.logs().matches("those that are known are looked at").count();
+        assert_eq!(fallbacks, 1, "{status}: once in an interval, however often it is tried");
         let lists = world.count_calls(Endpoint::ListEvents);
         assert!(lists <= 4, "{lists} lists of events: no more than sweeps would have asked for");
         world.sim.clear_faults();
