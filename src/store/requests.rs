@@ -76,9 +76,9 @@ fn last_of_full(step: Vec<Uuid>) -> Option<Uuid> {
     if step.len() as i64 == STEP { step.into_iter().max() } else { None }
 }
 
-/// When the event that a shared bot was made for last lets go of its key, before that is recorded, another one takes it over: it is requested, and its bot
-/// counts as made from another configuration. Otherwise the bot would go on to name an event that it has left. Events that have no
-/// bot because this one had are requested as well.
+/// When the event that a shared bot was made for last lets go of its key, before that is recorded, another one takes it over: it is
+/// requested, and its bot counts as made from another configuration. Otherwise the bot would go on to name an event that it has
+/// left. Events that have no bot because this one had are requested as well.
 ///
 /// # Errors
 /// The database's.
