@@ -58,6 +58,10 @@ impl Reconciler {
         };
         let begun = || Progress { started_at: self.clock.now(), generation: claimed.generation, ..Progress::default() };
         let mut progress = resumed.filter(holds).unwrap_or_else(begun);
+        if progress.pages == 0 {
+            // Nothing of an earlier try is kept, but for when what is known was requested.
+            progress = Progress { fell_back_at: progress.fell_back_at, ..begun() };
+        }
         match self.list_all(&mut progress, claimed).await {
             Ok(()) if progress.read_at.is_some() => self.request_all(&progress).await,
             Ok(()) => Ok(Outcome::GoesOn(self.clock.now())),
