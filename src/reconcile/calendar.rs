@@ -116,13 +116,13 @@ impl Reconciler {
             Err(error) => return Err(error),
         };
         let is_connected = calendar.status == CalendarStatus::Connected;
-        let lost_its_bots = !is_connected || was_disconnected_since(before.as_ref(), calendar.disconnected_at);
+        let cut_off_at = cut_off_at(before.as_ref(), &calendar, sent_at);
         // Rules and templates ask for the address and the metadata, and the domain is in the keys of `DEDUPLICATION=company`.
         let metadata = |metadata: &Option<Box<RawValue>>| metadata.as_ref().map(|metadata| metadata.get().to_owned());
         let is_another = before.as_ref().is_some_and(|before| {
             before.email != calendar.email || metadata(&before.metadata) != metadata(&calendar.metadata)
         });
-        let cursor = before.as_ref().and_then(|before| before.cursor).filter(|_| !lost_its_bots && !is_another);
+        let cursor = before.as_ref().and_then(|before| before.cursor).filter(|_| cut_off_at.is_none() && !is_another);
         let run = Run {
             cursor_before: cursor,
             ..Run::new(list_from(cursor, claimed.since), claimed, before.as_ref(), sent_at)
@@ -134,8 +134,7 @@ impl Reconciler {
         if is_another {
             calendars::forget_read(&mut tx, id, sent_at - LONGEST_MEETING).await?;
         }
-        if lost_its_bots {
-            let cut_off_at = cut_off_at(before.as_ref(), &calendar).map_or(sent_at, |at| joined_until(at, sent_at));
+        if let Some(cut_off_at) = cut_off_at {
             calendars::mirror_disconnected(&mut tx, id, cut_off_at, self.policy.join_early, sent_at).await?;
         }
         if is_connected {
@@ -373,19 +372,15 @@ fn list_from(cursor: Option<DateTime<Utc>>, since: Option<DateTime<Utc>>) -> Opt
     (from > DateTime::UNIX_EPOCH).then_some(from)
 }
 
-/// Recall removes the bots of a calendar that it is cut off from, and is not known to bring them back. Both the webhook and
-/// the state in between may have been missed.
-fn was_disconnected_since(before: Option<&SyncState>, disconnected_at: Option<DateTime<Utc>>) -> bool {
-    let Some(before) = before else { return false };
-    let was_disconnected = before.status != Some(CalendarStatus::Connected);
-    was_disconnected || matches!((before.full_synced_at, disconnected_at), (Some(read), Some(cut)) if cut > read)
-}
-
-/// When Recall was cut off from a calendar, which it may have told us of long after; `None` if it says nothing of this time. What it
-/// says may be of an earlier time, before the calendar was last read whole; or read at all, if it was cut off since.
-fn cut_off_at(before: Option<&SyncState>, calendar: &Calendar) -> Option<DateTime<Utc>> {
-    let was = before.and_then(|before| before.status.as_ref());
-    let read_at = before.and_then(|before| before.full_synced_at.or(before.synced_at));
-    let is_told = [was, Some(&calendar.status)].iter().all(|status| *status != Some(&CalendarStatus::Connecting));
-    calendar.disconnected_at.filter(|at| is_told && read_at.is_some_and(|read_at| *at > read_at))
+/// When Recall was cut off from a calendar, if it is, or was since the calendar was last read: it removes the bots, and is not known to
+/// bring them back. Both the webhook and the state in between may have been missed, and the cut may be long ago.
+fn cut_off_at(before: Option<&SyncState>, calendar: &Calendar, sent_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let is_connected = calendar.status == CalendarStatus::Connected;
+    let Some(before) = before else { return (!is_connected).then_some(sent_at) };
+    let is_told = calendar.disconnected_at > before.disconnected_at;
+    if is_connected && before.is_connected() && !is_told {
+        return None;
+    }
+    let is_known = is_told || before.status == Some(CalendarStatus::Disconnected);
+    Some(calendar.disconnected_at.filter(|_| is_known).map_or(sent_at, |at| joined_until(at, sent_at)))
 }

@@ -22,6 +22,8 @@ const MOVED_AT_MOST: TimeDelta = TimeDelta::days(35);
 pub struct SyncState {
     /// The status as mirrored; `None` if the API did not know the calendar.
     pub status: Option<CalendarStatus>,
+    /// When it was disconnected last, as mirrored.
+    pub disconnected_at: Option<DateTime<Utc>>,
     /// The address as mirrored.
     pub email: Option<String>,
     /// The metadata as mirrored.
@@ -30,8 +32,6 @@ pub struct SyncState {
     pub cursor: Option<DateTime<Utc>>,
     /// When they were last read.
     pub synced_at: Option<DateTime<Utc>>,
-    /// When they were last read whole, with the calendar.
-    pub full_synced_at: Option<DateTime<Utc>>,
     /// The last run, if it took several pages.
     pub paged: Option<PagedRun>,
     /// How far any calendar has been read.
@@ -75,7 +75,7 @@ pub struct EndedRun {
 /// The database's.
 pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<SyncState>, Error> {
     let row = sqlx::query!(
-        r#"select status, email, metadata as "metadata: Json<Box<RawValue>>", gone_at, cursor, synced_at, full_synced_at,
+        r#"select status, disconnected_at, email, metadata as "metadata: Json<Box<RawValue>>", gone_at, cursor, synced_at,
              paged_since, paged_until, (select max(cursor) from calendars) as reached
          from calendars
          where id = $1"#,
@@ -85,11 +85,11 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
     .await?;
     Ok(row.map(|row| SyncState {
         status: row.gone_at.is_none().then(|| CalendarStatus::from(row.status.as_str())),
+        disconnected_at: row.disconnected_at,
         email: row.email,
         metadata: row.metadata.map(|Json(metadata)| metadata),
         cursor: row.cursor,
         synced_at: row.synced_at,
-        full_synced_at: row.full_synced_at,
         paged: match (row.paged_since, row.synced_at, row.paged_until) {
             (Some(since), Some(from), Some(until)) => Some(PagedRun { since, from, until }),
             _ => None,

@@ -565,3 +565,20 @@ async fn a_copy_is_covered_by_a_bot_of_an_event_that_moved_away_as_it_was_delete
     ])
     .await;
 }
+
+/// Whether it was cut off since it was read was told by comparing Recall's clock with ours.
+#[tokio::test]
+async fn a_calendar_that_is_cut_off_in_the_moment_that_it_is_read_gets_its_bots_back() {
+    survives(&[
+        JoinEarly { minutes: 10 },
+        Connect { person: 0, is_outlook: false },
+        Create { calendar: 0, in_minutes: 60, minutes: 60, link: Some(0) },
+        Advance { minutes: 16 },
+        Turns { replica: 1, count: 20 },
+        Interrupt { calendar: 3 },
+        Reconnect { calendar: 1 },
+        Advance { minutes: 16 },
+        Advance { minutes: 16 },
+    ])
+    .await;
+}
