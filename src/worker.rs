@@ -27,8 +27,8 @@ use crate::{
     domain::budget::CallClass,
     reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
     store::{
-        self,
-        queue::{self, Claimed, Key, Wake, Wanted},
+        self, events,
+        queue::{self, Claimed, Key, Request, Wake, Wanted},
     },
     telemetry::{self, chain},
 };
@@ -224,6 +224,7 @@ impl Worker {
                 Ok(true) => {}
                 // It may be due at once.
                 Ok(false) => self.reconciler.wake.wake(),
+                Err(store::Error::LeaseLost) => self.look_again(claimed).await,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "cannot end the turn; its lease will return the key");
                 }
@@ -250,6 +251,23 @@ impl Worker {
             Err(error) => self.end_failed_turn(claimed, &error, now).await?,
         }
         Ok(false)
+    }
+
+    /// After a turn that went on when its lease had ended. Lists are in the hands of whoever has taken them; but what is known of an
+    /// event's bot may now be of before the turn that came in between.
+    async fn look_again(&self, claimed: &Claimed) {
+        tracing::warn!("the lease was lost to another turn, which does the rest");
+        let Key::Event(id) = claimed.key else { return };
+        let look = async {
+            let mut db = self.reconciler.db.acquire().await?;
+            let start = events::load(&mut *db, id).await?.map_or(claimed.deadline, |event| event.start_time);
+            let cause = "a turn that went on after its lease had ended";
+            let again = Request { key: claimed.key, since: None, deadline: start, cause, events_only: false };
+            queue::request(&mut db, &[again], self.reconciler.clock.now()).await
+        };
+        if let Err(error) = look.await {
+            tracing::warn!(error = chain(&error), "cannot request the event again; it is looked at when it changes");
+        }
     }
 
     /// When a key is due that was requested while its turn was taken. Lists are scarce: a storm of webhooks for a calendar is
@@ -309,10 +327,7 @@ impl Worker {
                 tracing::error!(error = text, attempt, "turn failed for good; parked until it is requested again");
                 queue::park(db, claimed, &text, now).await
             }
-            Verdict::LeaseLost => {
-                tracing::warn!("the lease was lost to another turn, which does the rest");
-                Ok(())
-            }
+            Verdict::LeaseLost => Err(store::Error::LeaseLost),
         }
     }
 

@@ -258,7 +258,8 @@ fn is_removable(bot: &ObservedBot, situation: &Situation) -> bool {
 fn has_stray_bot(situation: &Situation, key: &str, meeting_url: &str) -> bool {
     let start = situation.event.start_time;
     let is_stray = |bot: &ObservedBot| {
-        let may_be_the_one = start > situation.now && may_be_in_meeting(bot, situation, meeting_url);
+        let was_for_it = start > situation.now || start_in(&bot.deduplication_key) == Some(start);
+        let may_be_the_one = was_for_it && may_be_in_meeting(bot, situation, meeting_url);
         is_removable(bot, situation) && bot.deduplication_key != key && !may_be_the_one
     };
     situation.joins_by_now(start) && situation.event.bots.iter().any(is_stray)
@@ -340,10 +341,13 @@ fn absence(situation: &Situation, key: &str, meeting_url: &str) -> Result<Needed
 fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str) -> bool {
     let duration = situation.event.ends_at() - situation.event.start_time;
     // What is listed as a bot's start is its meeting's, which its key has as well, or when it joins. It may be any time: nothing is
-    // added to it.
-    let is_its_meetings = start_in(&bot.deduplication_key) == Some(bot.start_time);
-    let has_joined =
-        if is_its_meetings { situation.joins_by_now(bot.start_time) } else { bot.start_time <= situation.now };
+    // added to it. But one that was to join at the event's very time has, though it may be listed with a time that the event had in
+    // between.
+    let start = start_in(&bot.deduplication_key);
+    let has_joined = match start.filter(|start| [bot.start_time, situation.event.start_time].contains(start)) {
+        Some(start) => situation.joins_by_now(start),
+        None => bot.start_time <= situation.now,
+    };
     let need_not_be_over = bot.start_time > situation.now - situation.policy.join_early - duration;
     has_joined && need_not_be_over && bot.meeting_url.as_deref() == Some(meeting_url)
 }

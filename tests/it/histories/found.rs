@@ -582,3 +582,54 @@ async fn a_calendar_that_is_cut_off_in_the_moment_that_it_is_read_gets_its_bots_
     ])
     .await;
 }
+
+/// Its bot had joined in the minute in which it was moved away, and was listed with the time that the event had in between.
+#[tokio::test]
+async fn an_event_that_moves_away_and_back_as_its_bot_joins_keeps_it_though_keys_change() {
+    survives(&[
+        Turn(MoveBots),
+        Turn(BotStartIsEventStart),
+        Connect { person: 0, is_outlook: true },
+        Meet { calendars: 2, in_minutes: -15, minutes: 30, link: 0 },
+        Turns { replica: 1, count: 3 },
+        AdvanceSeconds { seconds: 92 },
+        Advance { minutes: 10 },
+        Advance { minutes: 1 },
+        Create { calendar: 0, in_minutes: 30, minutes: 60, link: Some(0) },
+        AdvanceSeconds { seconds: 51 },
+        Create { calendar: 3, in_minutes: 0, minutes: 60, link: Some(0) },
+        Deliver,
+        Move { event: 1, in_minutes: 60 },
+        Advance { minutes: 1 },
+        Create { calendar: 2, in_minutes: 5, minutes: 180, link: Some(0) },
+        Turns { replica: 1, count: 3 },
+        Move { event: 2, in_minutes: 30 },
+        AdvanceSeconds { seconds: 73 },
+        Restart { replica: 1, with: BotPerEvent },
+        Move { event: 2, in_minutes: 0 },
+    ])
+    .await;
+}
+
+/// Meanwhile another turn had decided, by a newer rule, that there should be no bot, and none was known.
+#[tokio::test]
+async fn what_a_turn_records_that_went_on_after_its_lease_is_looked_at_again() {
+    survives(&[
+        Connect { person: 0, is_outlook: false },
+        Connect { person: 1, is_outlook: true },
+        HangIn { replica: 0, after_acting: true },
+        Meet { calendars: 3, in_minutes: 15, minutes: 180, link: 2 },
+        Deliver,
+        Advance { minutes: 60 },
+        Turns { replica: 0, count: 1 },
+        Turns { replica: 1, count: 2 },
+        Create { calendar: 3, in_minutes: 60, minutes: 15, link: Some(2) },
+        Together { count: 3 },
+        HangIn { replica: 1, after_acting: true },
+        RuleOf { calendar: 1, all: Some(false) },
+        Fail { call: Events, with: Answers(403), times: 2 },
+        Advance { minutes: 16 },
+        Turns { replica: 1, count: 20 },
+    ])
+    .await;
+}
