@@ -378,9 +378,7 @@ fn cut_off_at(before: Option<&SyncState>, calendar: &Calendar, sent_at: DateTime
     let is_connected = calendar.status == CalendarStatus::Connected;
     let Some(before) = before else { return (!is_connected).then_some(sent_at) };
     let is_told = calendar.disconnected_at > before.disconnected_at;
-    if is_connected && before.is_connected() && !is_told {
-        return None;
-    }
-    let is_known = is_told || before.status == Some(CalendarStatus::Disconnected);
-    Some(calendar.disconnected_at.filter(|_| is_known).map_or(sent_at, |at| joined_until(at, sent_at)))
+    let is_cut_off = is_told || !is_connected || !before.is_connected();
+    let told_at = calendar.disconnected_at.filter(|_| is_told);
+    is_cut_off.then(|| told_at.map_or(sent_at, |at| joined_until(at, sent_at)))
 }

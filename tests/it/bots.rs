@@ -534,6 +534,24 @@ async fn a_bot_in_a_call_that_is_listed_with_a_start_to_come_is_deleted_once() {
 }
 
 #[tokio::test]
+async fn a_bot_that_joined_while_its_event_moved_to_and_fro_is_kept_though_keys_change() {
+    let mut world = World::new().await;
+    world.sim.knobs(|knobs| (knobs.bot_start_is_event_start, knobs.move_bots) = (true, true));
+    let calendar = world.calendar("ada@acme.test").await;
+    let start = world.in_minutes(60);
+    let event = world.sim.create_event(calendar, NewEvent::new("Board", start, 180).at(LINK));
+    world.settle().await;
+    world.sim.move_event(event, world.in_minutes(180));
+    world.advance(TimeDelta::minutes(65));
+    world.sim.move_event(event, start);
+    world.restart(&[("DEDUPLICATION", "company"), ("ALLOW_DEDUPLICATION_CHANGE", "true")]).await;
+    world.settle().await;
+    assert_eq!(world.sim.live_bots().len(), 1);
+    assert_eq!(world.count_calls(Endpoint::DeleteBot), 0, "it has joined, whatever start is listed");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_bot_that_is_listed_with_its_events_start_is_removed_all_the_same() {
     let world = World::new().await;
     world.sim.knobs(|knobs| (knobs.bot_start_is_event_start, knobs.move_bots) = (true, true));
