@@ -61,14 +61,6 @@ impl Seen {
     /// Whether an event of the meeting was deleted, or its calendar cut off, about when its bot joined, or later.
     fn has_lost(&self, meeting: &Wanted, join_early: TimeDelta) -> bool {
         let nearly = meeting.start - join_early - TimeDelta::minutes(1);
-        let time = |row: &Value, name: &str| row[name].as_str().and_then(|time| time.parse::<DateTime<Utc>>().ok());
-        let disconnected_at = |calendar: &Value| {
-            let changes = calendar["status_changes"].as_array().into_iter().flatten();
-            changes
-                .filter(|change| change["status"] == "disconnected")
-                .filter_map(|change| time(change, "created_at"))
-                .max()
-        };
         let is_lost = |calendar: &Value, event: &Value| {
             let deleted_at = time(event, "updated_at").filter(|_| event["is_deleted"] == true);
             let lost_at = deleted_at.max(disconnected_at(calendar));
@@ -77,6 +69,21 @@ impl Seen {
                 && lost_at.is_some_and(|lost_at| lost_at >= nearly)
         };
         self.calendars.iter().any(|(calendar, events)| events.iter().any(|event| is_lost(calendar, event)))
+    }
+
+    /// Whether the meeting's bot went with a calendar that Recall was cut off from, while its event moved to another one: where
+    /// that is noticed after the start, nothing tells that nobody sent the bot away.
+    fn went_with_former_calendar(&self, key: &str, meeting: &Wanted) -> bool {
+        let is_cut_off_since = |bot: &Bot, calendar: &Value| {
+            bot.config["metadata"]["rollcall_calendar_id"] == calendar["id"]
+                && disconnected_at(calendar) >= Some(bot.created_at)
+        };
+        let is_on = |events: &[Value], id: &Uuid| events.iter().any(|event| event["id"] == *id.to_string());
+        let went = self.bots.iter().filter(|bot| bot.key == key && bot.state == BotState::Removed);
+        went.filter(|bot| !bot.events.is_disjoint(&meeting.events)).any(|bot| {
+            let mut former = self.calendars.iter().filter(|(calendar, _)| is_cut_off_since(bot, calendar));
+            former.any(|(_, events)| !bot.events.iter().any(|id| is_on(events, id)))
+        })
     }
 
     /// Whether a calendar has an event of each.
@@ -94,6 +101,15 @@ impl Seen {
         let id = Value::from(event.to_string());
         self.calendars.iter().flat_map(|(_, events)| events).any(|event| event["id"] == id)
     }
+}
+
+fn time(row: &Value, name: &str) -> Option<DateTime<Utc>> {
+    row[name].as_str().and_then(|time| time.parse().ok())
+}
+
+fn disconnected_at(calendar: &Value) -> Option<DateTime<Utc>> {
+    let changes = calendar["status_changes"].as_array().into_iter().flatten();
+    changes.filter(|change| change["status"] == "disconnected").filter_map(|change| time(change, "created_at")).max()
 }
 
 /// What happened before, and cannot be seen any more.
@@ -131,7 +147,8 @@ pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Viola
         });
         // Nobody can be asked any more whether there is a bot.
         let is_in_doubt = past.in_doubt.iter().any(|(of, event)| of == key && !seen.has(*event));
-        let is_in_doubt = is_in_doubt || seen.has_lost(meeting, policy.join_early);
+        let is_in_doubt =
+            is_in_doubt || seen.has_lost(meeting, policy.join_early) || seen.went_with_former_calendar(key, meeting);
         if of_meeting.is_empty() && !is_served && !is_in_doubt && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }
