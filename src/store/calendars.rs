@@ -30,8 +30,6 @@ pub struct SyncState {
     pub metadata: Option<Box<RawValue>>,
     /// Events up to here have been seen; `None`: never read whole.
     pub cursor: Option<DateTime<Utc>>,
-    /// When they were last read.
-    pub synced_at: Option<DateTime<Utc>>,
     /// The last run, if it took several pages.
     pub paged: Option<PagedRun>,
     /// How far any calendar has been read.
@@ -89,7 +87,6 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
         email: row.email,
         metadata: row.metadata.map(|Json(metadata)| metadata),
         cursor: row.cursor,
-        synced_at: row.synced_at,
         paged: match (row.paged_since, row.synced_at, row.paged_until) {
             (Some(since), Some(from), Some(until)) => Some(PagedRun { since, from, until }),
             _ => None,

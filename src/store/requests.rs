@@ -185,8 +185,8 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
 
 /// The sweep's request for every connected calendar but those whose events were listed since it began, or will be: for its
 /// events, if it was listed or read since then, or `are_there` says so of all; else it may be gone, and has to be looked at
-/// itself. For a full sync where the
-/// last one is older than `full_before`, which is spread over the calendars by up to `spread` so that they do not all fall due
+/// itself. For a full sync where the last one is older than `full_before`, which is spread over the calendars by up to `spread` so
+/// that they do not all fall due
 /// at once. Goes on step by step, so not in a transaction. Returns how many.
 ///
 /// # Errors
