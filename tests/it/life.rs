@@ -18,7 +18,7 @@ use rollcall::{
 use sqlx::Executor;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 use crate::{
@@ -191,9 +191,10 @@ async fn a_head_that_does_not_end_within_16_kib_is_431_at_once() {
 async fn a_start_without_a_database_waits_for_it() {
     let sim = live_sim().await;
     let (database, url) = create_database().await;
-    // A port that nobody listens on, until the way to the database is opened.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let app = start_app(&sim, &through(&url, port)).await;
+    // A port that nobody listens on until the way to the database is opened, and that nobody else can take till then.
+    let way = TcpSocket::new_v4().unwrap();
+    way.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let app = start_app(&sim, &through(&url, way.local_addr().unwrap())).await;
     let base = format!("http://{}", app.addr());
     let status = async |path: &str| reqwest::get(format!("{base}{path}")).await.unwrap().status().as_u16();
     assert_eq!(status("/livez").await, 200);
@@ -202,7 +203,7 @@ async fn a_start_without_a_database_waits_for_it() {
     let sent = post_update(&base, sim.clock().now(), "msg_1").await;
     assert_eq!(sent, 503);
 
-    let proxy = tokio::spawn(forward(TcpListener::bind(port).await.unwrap(), url));
+    let proxy = tokio::spawn(forward(way.listen(64).unwrap(), url));
     until(async || status("/readyz").await == 200).await;
     assert_eq!(post_update(&base, sim.clock().now(), "msg_1").await, 204);
     app.stop().await;
