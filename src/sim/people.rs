@@ -1,5 +1,7 @@
 //! The hands of the people whose calendars these are.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -50,6 +52,14 @@ impl Recall {
     pub fn delete_calendar(&self, calendar: Uuid) {
         self.on_calendar(calendar, |workspace, now| {
             workspace.delete_calendar(calendar, now).expect("it was just looked up");
+        });
+    }
+
+    /// The product gives a calendar other metadata, as PATCH by the API does.
+    pub fn set_metadata(&self, calendar: Uuid, metadata: &BTreeMap<String, String>) {
+        let change = CalendarChange { metadata: Some(metadata_json(metadata)), ..CalendarChange::default() };
+        self.on_calendar(calendar, |workspace, now| {
+            workspace.update_calendar(calendar, change, now).expect("it was just looked up");
         });
     }
 

@@ -78,8 +78,9 @@ impl Stage<'_> {
     async fn settle(&mut self, watch: &mut Watch) -> Result<(), Violation> {
         for _ in 0..MAX_ROUNDS {
             self.sim.deliver_due().await;
-            self.take_turns(0, 100, watch).await?;
-            self.take_turns(1, 100, watch).await?;
+            for replica in 0..self.replicas.len() {
+                self.take_turns(replica, 100, watch).await?;
+            }
             if self.sim.pending_webhooks().iter().any(|message| message.due <= self.now()) {
                 continue;
             }
@@ -189,11 +190,11 @@ async fn check_mirror(stage: &Stage<'_>, bots: Bots) -> Result<(), Violation> {
         let id: Uuid = calendar["id"].as_str().unwrap_or_default().parse().unwrap_or_default();
         let mirrored = sqlx::query_scalar::<_, Json<Value>>(
             "select json_build_object('status', status, 'platform', platform, 'platform_email', email,
-                 'gone', gone_at is not null) from calendars where id = $1",
+                 'metadata', metadata, 'gone', gone_at is not null) from calendars where id = $1",
         );
         let mirrored = mirrored.bind(id).fetch_optional(&stage.site.db).await.unwrap().map(|Json(row)| row);
         let mut shown = serde_json::json!({ "gone": false });
-        for field in ["status", "platform", "platform_email"] {
+        for field in ["status", "platform", "platform_email", "metadata"] {
             shown[field] = calendar[field].clone();
         }
         if mirrored.as_ref() != Some(&shown) {

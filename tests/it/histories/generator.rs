@@ -7,6 +7,9 @@ use rollcall::sim::WorkspaceLists;
 
 use super::operation::{Call, Forgery, Knob, Oddity, Operation, Setting, Trouble};
 
+/// Numbers of replicas, so many that two and three have equal shares.
+const REPLICAS: usize = 6;
+
 /// The history of a seed, the same for ever as long as this file does not change.
 pub fn generate(seed: u64) -> Vec<Operation> {
     let mut rng = Rng::with_seed(seed);
@@ -83,6 +86,9 @@ fn setting_up(rng: &mut Rng) -> Vec<Operation> {
     }
     if rng.u8(..4) == 0 {
         history.push(Operation::MaxChanges { bots: rng.u64(..3) });
+    }
+    if rng.u8(..4) == 0 {
+        history.push(Operation::Replicas { count: 3 });
     }
     history
 }
@@ -172,23 +178,24 @@ fn webhooks(rng: &mut Rng) -> Operation {
 
 fn turns(rng: &mut Rng) -> Operation {
     match rng.u8(..13) {
-        0..=4 => Operation::Turns { replica: rng.usize(..2), count: rng.usize(1..4) },
-        5..=8 => Operation::Turns { replica: rng.usize(..2), count: 20 },
+        0..=4 => Operation::Turns { replica: rng.usize(..REPLICAS), count: rng.usize(1..4) },
+        5..=8 => Operation::Turns { replica: rng.usize(..REPLICAS), count: 20 },
         9 | 10 => Operation::Together { count: rng.usize(1..6) },
-        11 => Operation::Crowd { replica: rng.usize(..2), count: rng.usize(2..8) },
+        11 => Operation::Crowd { replica: rng.usize(..REPLICAS), count: rng.usize(2..8) },
         _ => Operation::Sweep,
     }
 }
 
 fn calendars(rng: &mut Rng) -> Operation {
     let calendar = rng.usize(..4);
-    match rng.u8(..12) {
+    match rng.u8(..15) {
         0 | 1 => Operation::Connect { person: rng.usize(..4), is_outlook: rng.bool() },
         2 | 3 => Operation::Disconnect { calendar },
         4 | 5 => Operation::Interrupt { calendar },
         6..=9 => Operation::Reconnect { calendar },
         10 => Operation::RemoveCalendar { calendar },
-        _ => Operation::Touch { calendar },
+        11 => Operation::Touch { calendar },
+        _ => Operation::Label { calendar, plan: *rng.choice(&[Some("pro"), Some("pro"), Some("free"), None]).unwrap() },
     }
 }
 
@@ -198,14 +205,16 @@ fn restarts(rng: &mut Rng) -> Operation {
         Setting::RecordAll,
         Setting::RecordAll,
         Setting::RecordNone,
+        Setting::RecordPro,
         Setting::BotNamed(1),
         Setting::BotNamed(2),
         Setting::BotTitled,
+        Setting::BotLabelled,
         Setting::BotPerMeeting,
         Setting::BotPerCompany,
         Setting::BotPerEvent,
     ];
-    Operation::Restart { replica: rng.usize(..2), with: *rng.choice(&settings).unwrap() }
+    Operation::Restart { replica: rng.usize(..REPLICAS), with: *rng.choice(&settings).unwrap() }
 }
 
 fn sayings(rng: &mut Rng) -> Operation {
@@ -265,7 +274,7 @@ fn odd_events(rng: &mut Rng) -> Operation {
 }
 
 fn deaths(rng: &mut Rng) -> Operation {
-    let replica = rng.usize(..2);
+    let replica = rng.usize(..REPLICAS);
     match rng.u8(..12) {
         0..=4 => Operation::Kill { replica, polls: rng.usize(1..60) },
         5 | 6 => Operation::HangIn { replica, after_acting: rng.bool() },

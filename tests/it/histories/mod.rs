@@ -1,7 +1,7 @@
 //! The proof by histories: random things happen to calendars, webhooks, API, database and processes, and the promises hold.
 //!
 //! A history is a list of [`Operation`]s, drawn from a seed. It is played over a real Postgres, the simulated Recall and two
-//! replicas whose turns are taken one by one, with a clock that stands still until it is moved. After each operation and
+//! or three replicas whose turns are taken one by one, with a clock that stands still until it is moved. After each operation and
 //! each turn `checks.rs` looks at what must always hold; at the end troubles cease, and `ending.rs` looks whether all has
 //! come right, bots by the word of `oracle.rs`. A history that fails is shrunk, and kept in `found.rs` as a test.
 //!

@@ -34,6 +34,10 @@ pub enum Operation {
     MaxChanges {
         bots: u64,
     },
+    /// How many replicas there are, two unless it is said; counts wherever it stands.
+    Replicas {
+        count: usize,
+    },
 
     /// A person connects a calendar. Few of them share a company.
     Connect {
@@ -55,6 +59,11 @@ pub enum Operation {
     /// A webhook without a cause.
     Touch {
         calendar: usize,
+    },
+    /// The product gives a calendar this plan in its metadata, or none.
+    Label {
+        calendar: usize,
+        plan: Option<&'static str>,
     },
 
     /// Starts are rounded to quarters of an hour, so that meetings collide.
@@ -293,15 +302,22 @@ impl Knob {
     }
 }
 
+/// The rule of [`Setting::RecordPro`].
+pub const PRO_RULE: &str = r#"calendar.metadata.plan == "pro""#;
+
 /// What a restart changes in the configuration of a replica; `Same` is what a crash loop does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Setting {
     Same,
     RecordAll,
     RecordNone,
+    /// Only calendars that the product has labelled so.
+    RecordPro,
     BotNamed(u8),
     /// A template: the bot's name is made from the title of its event.
     BotTitled,
+    /// A template: the bot's name is made from its calendar's label.
+    BotLabelled,
     BotPerMeeting,
     BotPerCompany,
     BotPerEvent,
@@ -314,8 +330,10 @@ impl Setting {
             Self::Same => None,
             Self::RecordAll => Some(("RECORD_WHEN", "all".into())),
             Self::RecordNone => Some(("RECORD_WHEN", "none".into())),
+            Self::RecordPro => Some(("RECORD_WHEN", PRO_RULE.into())),
             Self::BotNamed(name) => Some(("BOT_CONFIG", format!(r#"{{"bot_name":"Bot {name}"}}"#))),
             Self::BotTitled => Some(("BOT_CONFIG", r#"{"bot_name":"Bot {{ event.title | length }}"}"#.into())),
+            Self::BotLabelled => Some(("BOT_CONFIG", r#"{"bot_name":"Bot of {{ calendar.metadata.plan }}."}"#.into())),
             Self::BotPerMeeting => Some(("DEDUPLICATION", "meeting".into())),
             Self::BotPerCompany => Some(("DEDUPLICATION", "company".into())),
             Self::BotPerEvent => Some(("DEDUPLICATION", "event".into())),

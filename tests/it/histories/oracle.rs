@@ -16,15 +16,15 @@ use rollcall::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Violation;
+use super::{Violation, operation::PRO_RULE};
 
 /// A bot that there should be.
 struct Wanted {
     start: DateTime<Utc>,
     meeting_url: String,
     events: BTreeSet<Uuid>,
-    /// Of its events: one bot stands for all, and is named for any.
-    titles: BTreeSet<String>,
+    /// What it may be called: one bot stands for all of its events, and is named for any.
+    names: BTreeSet<Option<String>>,
 }
 
 /// What there is to see at one moment, of a simulator in this process or in another.
@@ -47,14 +47,17 @@ impl Seen {
 
     /// Whether an event of a calendar is to have a bot, as far as people and `policy` say.
     fn is_recorded(&self, calendar: &Value, event: Uuid, policy: &Policy) -> bool {
-        let calendar: Uuid = calendar["id"].as_str().unwrap_or_default().parse().unwrap_or_default();
+        let calendar_id: Uuid = calendar["id"].as_str().unwrap_or_default().parse().unwrap_or_default();
         let said = |id: Uuid, aspect: &str| self.said.get(&(id, aspect.to_owned())).map(String::as_str);
-        if said(Uuid::nil(), "pause").or(said(calendar, "pause")).is_some() {
+        if said(Uuid::nil(), "pause").or(said(calendar_id, "pause")).is_some() {
             return false;
         }
-        match said(event, "override").or(said(calendar, "override")) {
+        match said(event, "override").or(said(calendar_id, "override")) {
             Some(verdict) => verdict == "record",
-            None => said(calendar, "record_when").unwrap_or(policy.record_when.as_str()) != "none",
+            None => match said(calendar_id, "record_when").unwrap_or(policy.record_when.as_str()) {
+                PRO_RULE => calendar["metadata"]["plan"] == "pro",
+                rule => rule != "none",
+            },
         }
     }
 
@@ -180,10 +183,7 @@ fn judge_upcoming(
         return Err(Violation::new("a bot joins elsewhere", format!("{key}: {} {}", bot.join_at, bot.meeting_url)));
     }
     let is_too_late = meeting.start - policy.join_early - now <= TimeDelta::minutes(10);
-    let name = policy.bot_config.source().get("bot_name").and_then(Value::as_str);
-    let named =
-        |title: &str| name.map(|name| name.replace("{{ event.title | length }}", &title.chars().count().to_string()));
-    let is_well_named = meeting.titles.iter().any(|title| bot.config["bot_name"].as_str() == named(title).as_deref());
+    let is_well_named = meeting.names.contains(&bot.config["bot_name"].as_str().map(str::to_owned));
     if !is_well_named && !is_too_late {
         return Err(Violation::new("a bot has another configuration", format!("{key}: {}", bot.config)));
     }
@@ -199,10 +199,9 @@ fn wanted_bots(seen: &Seen, policy: &Policy) -> BTreeMap<String, Wanted> {
                 continue;
             }
             let key = key(policy.deduplication, calendar, id, &meeting);
-            let titles = meeting.titles.clone();
             let of_key = wanted.entry(key).or_insert(meeting);
             of_key.events.insert(id);
-            of_key.titles.extend(titles);
+            of_key.names.insert(name(policy, calendar, event));
         }
     }
     wanted
@@ -217,9 +216,20 @@ fn read_wanted(event: &Value, now: DateTime<Utc>) -> Option<(Uuid, Wanted)> {
         return None;
     }
     let meeting_url = event["meeting_url"].as_str()?.to_owned();
-    let title = raw["summary"].as_str().or(raw["subject"].as_str()).unwrap_or_default().to_owned();
-    let meeting = Wanted { start, meeting_url, events: BTreeSet::new(), titles: BTreeSet::from([title]) };
+    let meeting = Wanted { start, meeting_url, events: BTreeSet::new(), names: BTreeSet::new() };
     Some((event["id"].as_str()?.parse().ok()?, meeting))
+}
+
+/// What the bot of an event is called. Histories have no other templates.
+fn name(policy: &Policy, calendar: &Value, event: &Value) -> Option<String> {
+    let name = policy.bot_config.source().get("bot_name")?.as_str()?;
+    let raw = &event["raw"];
+    let title = raw["summary"].as_str().or(raw["subject"].as_str()).unwrap_or_default();
+    let plan = calendar["metadata"]["plan"].as_str().unwrap_or_default();
+    Some(
+        name.replace("{{ event.title | length }}", &title.chars().count().to_string())
+            .replace("{{ calendar.metadata.plan }}", plan),
+    )
 }
 
 fn key(deduplication: Deduplication, calendar: &Value, event: Uuid, meeting: &Wanted) -> String {

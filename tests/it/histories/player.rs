@@ -101,6 +101,10 @@ impl Stage<'_> {
             Operation::Interrupt { calendar: number } => on(calendar(number), |id| sim.interrupt_calendar(id)),
             Operation::Reconnect { calendar: number } => on(calendar(number), |id| sim.reconnect_calendar(id)),
             Operation::RemoveCalendar { calendar: number } => on(calendar(number), |id| sim.delete_calendar(id)),
+            Operation::Label { calendar: number, plan } => {
+                let metadata = plan.map(|plan| ("plan".to_owned(), plan.to_owned())).into_iter().collect();
+                on(calendar(number), |id| sim.set_metadata(id, &metadata));
+            }
             Operation::Touch { calendar: number } => on(calendar(number), |id| sim.touch_calendar(id)),
             Operation::Create { calendar: number, in_minutes, minutes, link } => {
                 let meeting = self.meeting(in_minutes, minutes, link);

@@ -45,7 +45,8 @@ pub struct Site {
     pub proxy: Proxy,
     /// By way of the proxy.
     url: String,
-    pools: [PgPool; 2],
+    /// One for each replica that there may be.
+    pools: [PgPool; 3],
     logs: Logs,
     _subscriber: tracing::subscriber::DefaultGuard,
 }
@@ -66,7 +67,7 @@ impl Site {
         through.set_host(Some("127.0.0.1")).unwrap();
         through.set_port(Some(proxy.address.port())).unwrap();
         let through = String::from(through);
-        let pools = [(); 2].map(|()| store::pool(&through.clone().into(), 4).unwrap());
+        let pools = [(); 3].map(|()| store::pool(&through.clone().into(), 4).unwrap());
         let db = store::pool(&url.into(), 2).unwrap();
         Self { database, db, proxy, url: through, pools, logs, _subscriber: subscriber }
     }
@@ -103,7 +104,7 @@ pub struct Stage<'a> {
     pub site: &'a Site,
     pub sim: Sim,
     pub clock: Clock,
-    pub replicas: [Replica; 2],
+    pub replicas: Vec<Replica>,
     pub limits: Limits,
     /// Turns that hang, by replica.
     pub hung: Vec<JoinHandle<()>>,
@@ -116,6 +117,7 @@ pub struct Stage<'a> {
 }
 
 /// One process of the service, without its loops.
+#[derive(Clone)]
 pub struct Replica {
     vars: BTreeMap<&'static str, String>,
     /// `None` while it waits for the database.
@@ -158,17 +160,17 @@ impl<'a> Stage<'a> {
         let (operator, serving) = serve(&config, &site.pools[0], &clock).await;
         let receiver = format!("{operator}/webhooks/recall");
         sim.set_endpoint(&receiver);
-        let replicas = [(); 2].map(|()| Replica { vars: vars.clone(), worker: None });
+        let replicas = vec![Replica { vars, worker: None }; replicas(operations)];
         let mut stage = Self { site, sim, clock, replicas, limits, hung: vec![], receiver, operator, client, serving };
-        stage.restart(0, Setting::Same).await;
-        stage.restart(1, Setting::Same).await;
+        stage.start_waiting().await;
         stage
     }
 
     /// Ends a replica and starts it again. Without a database it waits, and is started by the next `start_waiting`.
     pub async fn restart(&mut self, replica: usize, with: Setting) {
-        self.replicas[replica].vars.extend(with.variable());
-        self.replicas[replica].worker = None;
+        let replica = self.replica_mut(replica);
+        replica.vars.extend(with.variable());
+        replica.worker = None;
         self.start_waiting().await;
     }
 
@@ -229,6 +231,16 @@ impl<'a> Stage<'a> {
         read_config(&self.newest().vars).policy
     }
 
+    /// The worker of a replica: counted round, as everything is that operations name by number.
+    pub fn worker(&self, replica: usize) -> Option<Worker> {
+        self.replicas[replica % self.replicas.len()].worker.clone()
+    }
+
+    fn replica_mut(&mut self, number: usize) -> &mut Replica {
+        let count = self.replicas.len();
+        &mut self.replicas[number % count]
+    }
+
     fn newest(&self) -> &Replica {
         let generation = |replica: &&Replica| {
             replica.worker.as_ref().map_or(0, |worker| worker.reconciler().configuration.generation())
@@ -278,6 +290,14 @@ fn max_changes(operations: &[Operation]) -> Option<u64> {
         Operation::MaxChanges { bots } => Some(*bots),
         _ => None,
     })
+}
+
+fn replicas(operations: &[Operation]) -> usize {
+    let count = operations.iter().find_map(|operation| match operation {
+        Operation::Replicas { count } => Some(*count),
+        _ => None,
+    });
+    count.unwrap_or(2)
 }
 
 fn read_config(vars: &BTreeMap<&'static str, String>) -> Config {

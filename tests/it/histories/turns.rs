@@ -24,7 +24,7 @@ impl Stage<'_> {
             // Where the database's answer is lost, a turn does not know what it has paid for.
             let is_disturbed = self.site.proxy.is_closed() || !self.site.proxy.has_cut();
             let logged = self.site.logs().len();
-            let took = take_one_turn(self.replicas[replica].worker.clone()).await;
+            let took = take_one_turn(self.worker(replica)).await;
             if !is_disturbed {
                 self.look_at_payment(&paid, logged, watch).await?;
             }
@@ -70,10 +70,9 @@ impl Stage<'_> {
 
     pub async fn take_turns_together(&mut self, count: usize, watch: &mut Watch) -> Result<(), Violation> {
         for _ in 0..count {
-            let [one, two] = [0, 1].map(|replica| take_one_turn(self.replicas[replica].worker.clone()));
-            let took = tokio::join!(one, two);
+            let took = join_all(self.replicas.iter().map(|replica| take_one_turn(replica.worker.clone()))).await;
             watch.look(self).await?;
-            if took == (false, false) {
+            if !took.contains(&true) {
                 break;
             }
         }
@@ -83,13 +82,13 @@ impl Stage<'_> {
     /// What one of them mirrors another may change again before anybody looks.
     pub async fn take_turns_at_once(&self, replica: usize, count: usize, watch: &mut Watch) {
         watch.turns_go_on = true;
-        let worker = &self.replicas[replica].worker;
+        let worker = self.worker(replica);
         join_all((0..count).map(|_| take_one_turn(worker.clone()))).await;
     }
 
     /// The process dies in the middle of a turn, if the turn lasts that long, and is started again.
     pub async fn kill_in_turn(&mut self, replica: usize, polls: usize) {
-        poll_at_most(polls, take_one_turn(self.replicas[replica].worker.clone())).await;
+        poll_at_most(polls, take_one_turn(self.worker(replica))).await;
         self.let_pass().await;
         self.restart(replica, Setting::Same).await;
     }
@@ -100,7 +99,7 @@ impl Stage<'_> {
         self.sim.clear_faults();
         self.sim.fail_next(Endpoint::Any, fault, 1);
         let hanging = self.sim.hanging();
-        let worker = self.replicas[replica].worker.clone();
+        let worker = self.worker(replica);
         let turn = tokio::spawn(async move { _ = take_one_turn(worker).await });
         while !turn.is_finished() && self.sim.hanging() == hanging {
             tokio::time::sleep(Duration::from_micros(200)).await;
