@@ -43,6 +43,7 @@ pub struct Watch {
 struct Mirrored {
     updated_at: DateTime<Utc>,
     is_dead: bool,
+    start_time: DateTime<Utc>,
 }
 
 impl Watch {
@@ -63,18 +64,25 @@ impl Watch {
         self.late_keys.extend(under_way.filter_map(|call| Some(call.body["deduplication_key"].as_str()?.to_owned())));
     }
 
+    /// The event was deleted just now.
+    pub fn is_deleted(&mut self, event: Uuid, sim: &Sim) {
+        let version = sim.event(event).and_then(|event| event["updated_at"].as_str()?.parse().ok());
+        self.past.unseen_deletions.extend(version.map(|version| (event, version)));
+    }
+
     /// P5. Returns what was mirrored before.
     async fn look_at_mirror(&mut self, stage: &Stage<'_>) -> Result<BTreeMap<Uuid, Mirrored>, Violation> {
         let rows = sqlx::query(
             "select events.id, events.updated_at,
                  is_deleted or is_cancelled or events.gone_at is not null or meeting_url is null
                  or greatest(start_time, end_time) <= $1
-                 or calendars.status is distinct from 'connected' or calendars.gone_at is not null
+                 or calendars.status is distinct from 'connected' or calendars.gone_at is not null,
+                 start_time
              from events left join calendars on calendars.id = events.calendar_id",
         );
         let rows = rows.bind(stage.now()).fetch_all(&stage.site.db).await.unwrap();
         let read = |row: &sqlx::postgres::PgRow| {
-            (row.get::<Uuid, _>(0), Mirrored { updated_at: row.get(1), is_dead: row.get(2) })
+            (row.get::<Uuid, _>(0), Mirrored { updated_at: row.get(1), is_dead: row.get(2), start_time: row.get(3) })
         };
         let before = std::mem::replace(&mut self.mirrored, rows.iter().map(read).collect());
         for (id, was) in &before {
@@ -82,6 +90,11 @@ impl Watch {
             if is.is_none_or(|is| is.updated_at < was.updated_at) {
                 return Err(Violation::new("the mirror went back", format!("event {id}")));
             }
+        }
+        if !self.past.unseen_deletions.is_empty() {
+            let joining = stage.now() + stage.policy().join_early;
+            let is_unseen = |is: &Mirrored, at: DateTime<Utc>| is.updated_at < at || is.start_time <= joining;
+            self.past.unseen_deletions.retain(|id, at| self.mirrored.get(id).is_none_or(|is| is_unseen(is, *at)));
         }
         Ok(before)
     }

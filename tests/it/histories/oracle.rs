@@ -89,6 +89,16 @@ impl Seen {
         })
     }
 
+    /// Whether the meeting's bot went with an event that was deleted and is restored: where both are noticed after the start,
+    /// nothing tells that nobody sent the bot away.
+    fn went_with_restored_event(&self, meeting: &Wanted, past: &Past) -> bool {
+        let went = self.bots.iter().filter(|bot| bot.state == BotState::Removed && bot.event_start == meeting.start);
+        went.flat_map(|bot| bot.events.iter().map(move |event| (event, bot.created_at))).any(|(event, scheduled_at)| {
+            let deleted_at = past.unseen_deletions.get(event).filter(|_| meeting.events.contains(event));
+            deleted_at.is_some_and(|deleted_at| (scheduled_at..meeting.start).contains(deleted_at))
+        })
+    }
+
     /// Whether a calendar has an event of each.
     fn share_calendar(&self, some: &BTreeSet<Uuid>, others: &BTreeSet<Uuid>) -> bool {
         self.calendars.iter().any(|(_, events)| {
@@ -123,6 +133,8 @@ pub struct Past {
     /// Keys of calls that the service was about to make, or made, and does not know what became of, and of bots that were scheduled
     /// for events of which it cannot be told any more when they went, each with the event.
     pub in_doubt: BTreeSet<(String, Uuid)>,
+    /// Events that were deleted, and when, which the service could not see before their bot was to join.
+    pub unseen_deletions: BTreeMap<Uuid, DateTime<Utc>>,
 }
 
 /// That the bots are those that the calendars and `policy` ask for.
@@ -150,8 +162,10 @@ pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Viola
         });
         // Nobody can be asked any more whether there is a bot.
         let is_in_doubt = past.in_doubt.iter().any(|(of, event)| of == key && !seen.has(*event));
-        let is_in_doubt =
-            is_in_doubt || seen.has_lost(meeting, policy.join_early) || seen.went_with_former_calendar(key, meeting);
+        let is_in_doubt = is_in_doubt
+            || seen.has_lost(meeting, policy.join_early)
+            || seen.went_with_former_calendar(key, meeting)
+            || seen.went_with_restored_event(meeting, past);
         if of_meeting.is_empty() && !is_served && !is_in_doubt && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }

@@ -72,6 +72,11 @@ impl Stage<'_> {
                 self.site.proxy.cut_in(messages, after_acting);
                 watch.late_payments += 1;
             }
+            Operation::Delete { event } => {
+                let id = nth(&self.events(), event).filter(|id| !self.is_deleted(*id));
+                self.let_people_act(operation);
+                on(id, |id| watch.is_deleted(id, &self.sim));
+            }
             Operation::Sweep => self.request_sweep().await,
             Operation::Deliver => _ = self.sim.deliver_due().await,
             Operation::DeliverOne { webhook } => self.deliver_one(webhook).await,
@@ -175,6 +180,10 @@ impl Stage<'_> {
         let mut events: Vec<_> = shown.filter_map(start_and_id).collect();
         events.sort();
         events.into_iter().rev().map(|(_, id)| id).collect()
+    }
+
+    fn is_deleted(&self, event: Uuid) -> bool {
+        self.sim.event(event).is_none_or(|event| event["is_deleted"] == true)
     }
 
     fn meeting(&self, in_minutes: i64, minutes: i64, link: Option<usize>) -> NewEvent {
