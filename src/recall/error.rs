@@ -66,7 +66,7 @@ pub enum Failure {
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// 404: the API does not know the calendar or event.
+    /// 404, as the API says it: it does not know the calendar or event.
     NotFound,
     /// 400 "has ended": there is nothing left to do.
     Ended,
@@ -97,13 +97,17 @@ impl Error {
         retry_after: Option<Duration>,
         body: &[u8],
     ) -> Self {
-        let (code, has_ended) = read_complaint(body);
+        let complaint = read_complaint(body);
+        let is_of_api = complaint.is_some();
+        let (code, has_ended) = complaint.unwrap_or_default();
         let failure = match status.as_u16() {
             400 if has_ended => Failure::Ended,
             // The firewall objects to this one request, such as to a link to localhost in it. Its answer may be a page.
             403 if class == CallClass::ScheduleBot && !AUTH_CODES.contains(&code.as_str()) => Failure::Permanent,
             401..=403 => Failure::Ours,
-            404 => Failure::NotFound,
+            404 if is_of_api => Failure::NotFound,
+            // A page: of a proxy, or of whatever `RECALL_BASE_URL` leads to. Nothing is gone for that.
+            404 => Failure::Transient,
             409 => Failure::Conflict,
             429 => Failure::Throttled { class, retry_after: retry_after.unwrap_or(DEFAULT_RETRY_AFTER) },
             507 => Failure::NoCapacity { retry_after },
@@ -120,9 +124,9 @@ const AUTH_CODES: [&str; 3] = ["not_authenticated", "authentication_failed", "pe
 /// A 429 without `Retry-After`: a quarter of the API's window.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(15);
 
-/// Reads any of the three documented error bodies, or none: its code, else the fields it complains of; and whether it says
-/// that the event has ended. Only lower case is kept, as in all documented codes and fields: no key survives that (P10).
-fn read_complaint(body: &[u8]) -> (String, bool) {
+/// Reads any of the three documented error bodies: its code, else the fields it complains of; and whether it says that the event has
+/// ended. `None` if it is no JSON object, which all of the API's own are. Only lower case is kept, as in all documented codes and fields: no key survives that (P10).
+fn read_complaint(body: &[u8]) -> Option<(String, bool)> {
     #[derive(Deserialize)]
     struct Complaint {
         #[serde(default)]
@@ -130,11 +134,11 @@ fn read_complaint(body: &[u8]) -> (String, bool) {
         #[serde(flatten)]
         fields: serde_json::Map<String, serde_json::Value>,
     }
-    let Ok(complaint) = serde_json::from_slice::<Complaint>(body) else { return (String::new(), false) };
+    let complaint: Complaint = serde_json::from_slice(body).ok()?;
     let has_ended = serde_json::Value::Object(complaint.fields.clone()).to_string().contains("has ended");
     let code = complaint.code.unwrap_or_else(|| complaint.fields.keys().cloned().collect::<Vec<_>>().join(" "));
     let code = code.chars().filter(|c| c.is_ascii_lowercase() || "_ ".contains(*c)).take(CODE_CHARS).collect();
-    (code, has_ended)
+    Some((code, has_ended))
 }
 
 #[cfg(test)]
@@ -159,7 +163,8 @@ mod tests {
         assert_eq!(failure(403, "<html>blocked</html>"), Failure::Permanent);
         let read = Error::refused("Retrieve Calendar", CallClass::Read, StatusCode::FORBIDDEN, None, b"<html>");
         assert_eq!(read.failure(), Failure::Ours);
-        assert_eq!(failure(404, "<html>"), Failure::NotFound);
+        assert_eq!(failure(404, r#"{"detail":"Not found."}"#), Failure::NotFound);
+        assert_eq!(failure(404, "default backend - 404"), Failure::Transient, "nobody says that anything is gone");
         assert_eq!(failure(405, ""), Failure::Permanent);
         assert_eq!(failure(409, ""), Failure::Conflict);
         assert_eq!(failure(507, ""), Failure::NoCapacity { retry_after: None });

@@ -163,7 +163,12 @@ impl Reconciler {
 /// Whether a failure may go on for long.
 fn is_lasting(error: &Error, claimed: &Claimed) -> bool {
     let is_passing = match error {
-        Error::Api(error) => matches!(error.failure(), Failure::Transient | Failure::Throttled { .. }),
+        Error::Api(error) => match error.failure() {
+            // There is nothing in the call that the API could not know, so it is not the API who answers: each calendar that is
+            // looked at would pass for gone.
+            Failure::NotFound => return false,
+            failure => matches!(failure, Failure::Transient | Failure::Throttled { .. }),
+        },
         Error::LostPlace(_) => true,
         Error::EndlessList(_) => false,
         _ => return false,

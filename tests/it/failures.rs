@@ -348,6 +348,32 @@ async fn a_404_is_believed_and_mended_by_the_next_sweep() {
     world.finish().await;
 }
 
+/// A proxy answers, or another server; the latter may even do so as the API would.
+#[tokio::test]
+async fn where_all_is_404_nothing_passes_for_gone() {
+    for body in ["default backend - 404", r#"{"detail":"Not found."}"#] {
+        let mut world = World::new().await;
+        world.expect_errors();
+        let calendar = world.calendar("ada@acme.test").await;
+        let event = world.meeting(calendar);
+        world.settle().await;
+        world.sim.fail_next(Endpoint::Any, Fault::Body { status: 404, body: body.into() }, 1000);
+        if !body.starts_with('{') {
+            world.sim.touch_calendar(calendar);
+        }
+        for _ in 0..20 {
+            world.advance(TimeDelta::minutes(1));
+            world.settle().await;
+        }
+        assert_eq!(world.query("select count(*) from calendars where gone_at is not null").await, "0", "{body}");
+        world.sim.clear_faults();
+        world.advance(TimeDelta::minutes(20));
+        world.settle().await;
+        assert!(world.bot(event).is_live());
+        world.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn copies_of_one_meeting_do_not_call_for_their_bot_at_once() {
     let world = World::new().await;

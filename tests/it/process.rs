@@ -54,6 +54,7 @@ async fn each_malformed_variable_stops_the_start_with_one_line_that_names_it() {
         ("RECALL_API_KEY", "hunter2 hunter2"),
         ("RECALL_REGION", "mars-1"),
         ("RECALL_BASE_URL", "recall.ai"),
+        ("RECALL_BASE_URL", "https://us-west-2.recall.ai/api/v2/"),
         ("RECALL_BASE_URL", "https://user:hunter2@recall.ai"),
         ("RECALL_WEBHOOK_SECRETS", "whsec_hunter2!"),
         ("RECALL_WEBHOOK_SECRETS", "hunter2"),

@@ -77,7 +77,7 @@ fn assert_kind(error: &Error, class: CallClass, status: u16, pause: Option<Durat
         400 => [Failure::Ended, Failure::Permanent].contains(failure),
         403 if class == CallClass::ScheduleBot => [Failure::Ours, Failure::Permanent].contains(failure),
         401..=403 => *failure == Failure::Ours,
-        404 => *failure == Failure::NotFound,
+        404 => [Failure::NotFound, Failure::Transient].contains(failure),
         409 => *failure == Failure::Conflict,
         429 => *failure == Failure::Throttled { class, retry_after: pause.unwrap_or(DEFAULT_PAUSE) },
         507 => *failure == Failure::NoCapacity { retry_after: pause },
