@@ -324,8 +324,8 @@ async fn prepare_database(
     }
 }
 
-/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep and for what the
-/// configuration has yet to decide on.
+/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep. What the configuration has yet
+/// to decide on the worker requests.
 ///
 /// # Errors
 /// See [`PrepareError`].
@@ -337,8 +337,9 @@ pub async fn try_prepare_database(
 ) -> Result<Standing, PrepareError> {
     store::migrate(&config.database_url).await?;
     is_migrated.store(true, Ordering::Release);
+    let would_be_held_back = announce(db, config, clock.now()).await?;
+    // To look at all upcoming events may have taken longer than a configuration counts as running.
     let now = clock.now();
-    let would_be_held_back = announce(db, config, now).await?;
     let mut tx = store::begin(db).await?;
     let standing = configuration::register(&mut tx, &config.policy, would_be_held_back, now).await?;
     budget::provision(&mut tx, config.recall.limits, now).await?;
@@ -346,7 +347,6 @@ pub async fn try_prepare_database(
         Request { key: Key::Sweep, since: None, deadline: now, cause: "the start of a replica", events_only: false };
     queue::request(&mut tx, &[sweep], now).await?;
     tx.commit().await?;
-    configuration::request_undecided(db, standing.generation(), now).await?;
     Ok(standing)
 }
 

@@ -202,7 +202,10 @@ fn base_url(lookup: Lookup) -> Result<Url, ConfigError> {
         .filter(|url| url.username().is_empty() && url.password().is_none())
         .filter(|url| !["/api/v1", "/api/v2"].iter().any(|route| url.path().trim_end_matches('/').ends_with(route)))
         .ok_or_else(|| {
-            wrong(variable, "is not a base URL: write http(s)://host[:port], without user or query, and without /api/v2")
+            wrong(
+                variable,
+                "is not a base URL: write http(s)://host[:port], without user or query, and without /api/v2",
+            )
         })?;
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));

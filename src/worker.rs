@@ -25,7 +25,7 @@ use tracing::Instrument;
 
 use crate::{
     domain::budget::CallClass,
-    reconcile::{Error, Outcome, Reconciler, Verdict, error_policy},
+    reconcile::{Error, Outcome, Reconciler, Verdict, configuration::Undecided, error_policy},
     store::{
         self, events,
         queue::{self, Claimed, Key, Request, Wake, Wanted},
@@ -45,6 +45,8 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long the key of a meeting that is about to begin rests after a failed turn, at most.
 const URGENT_PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// After so many failed turns, and as many more each time, a calendar's list is read from its beginning.
+const GIVES_UP_PLACE: i32 = 5;
 /// How long an event rests, at least, for which a replica with an older configuration had no budget.
 const OLDER_PAUSE: TimeDelta = TimeDelta::seconds(10);
 /// How often to say that this configuration runs: a few times before it no longer counts as running.
@@ -219,6 +221,7 @@ impl Worker {
                 Ok(Err(panic)) => Err(Error::Panicked(panic_message(panic.as_ref()))),
                 Err(_) => Err(Error::TimedOut(TURN_LIMIT)),
             };
+            self.reconciler.health.end_probe(self.reconciler.clock.now());
             let outcome = outcome_label(&result);
             match self.end_turn(claimed, result).await {
                 Ok(true) => {}
@@ -289,6 +292,10 @@ impl Worker {
                 let at = at.min(latest_retry(claimed, now));
                 let in_secs = (at - now).as_seconds_f64();
                 tracing::warn!(error = text, attempt, in_secs, "turn failed; trying again");
+                // What fails may be the place where the list was left.
+                if matches!(claimed.key, Key::Calendar(_)) && attempt % GIVES_UP_PLACE == 0 {
+                    queue::forget_progress(db, claimed).await?;
+                }
                 queue::retry(db, claimed, at, &text, now).await
             }
             Verdict::StartOver(at) => {
@@ -339,11 +346,27 @@ impl Worker {
 }
 
 /// Says now and then that this configuration runs.
+/// Says all along that this configuration runs, and requests what it has yet to decide on. The latter may take minutes, in which it has
+/// to go on to say so: or else an older one would pass for the newest.
 async fn keep_registered(reconciler: Arc<Reconciler>) {
+    let mut requests = JoinSet::new();
+    let mut undecided = Some(Undecided::OfNew);
     loop {
-        if let Err(error) = reconciler.renew_configuration().await {
-            tracing::warn!(error = chain(&error), "cannot say that this configuration runs; trying again");
+        match reconciler.renew_configuration().await {
+            Ok(news) => undecided = news.or(undecided),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "cannot say that this configuration runs; trying again");
+            }
         }
+        if let Some(undecided) = undecided.take() {
+            let reconciler = Arc::clone(&reconciler);
+            requests.spawn(async move {
+                if let Err(error) = reconciler.request_undecided(undecided).await {
+                    tracing::warn!(error = chain(&error), "cannot request what is yet to be decided; a sweep will");
+                }
+            });
+        }
+        while requests.try_join_next().is_some() {}
         tokio::time::sleep(RENEW_INTERVAL).await;
     }
 }

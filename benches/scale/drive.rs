@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use rollcall::{
     domain::{calendar::CalendarId, event::EventId},
-    reconcile::preview::preview,
+    reconcile::{configuration::Undecided, preview::preview},
     sim::{Endpoint, Fault, NewCalendar, NewEvent},
     store::{
         configurations, decisions, events,
@@ -79,6 +79,7 @@ async fn live(service: &Service, now: DateTime<Utc>) -> Result<(), Failure> {
     service.settle().await?;
     let reconciler = service.worker.reconciler();
     reconciler.renew_configuration().await?;
+    reconciler.request_undecided(Undecided::OfConfirmed).await?;
     reconciler.leave_configuration().await?;
     Ok(())
 }

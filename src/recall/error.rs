@@ -111,7 +111,8 @@ impl Error {
             409 => Failure::Conflict,
             429 => Failure::Throttled { class, retry_after: retry_after.unwrap_or(DEFAULT_RETRY_AFTER) },
             507 => Failure::NoCapacity { retry_after },
-            408 | 500..=599 => Failure::Transient,
+            // Redirects are not followed: they lead to a page that says to come back later, or to another server.
+            300..=399 | 408 | 421 | 425 | 500..=599 => Failure::Transient,
             _ => Failure::Permanent,
         };
         Self::Refused { call, status, code, failure }
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(failure(405, ""), Failure::Permanent);
         assert_eq!(failure(409, ""), Failure::Conflict);
         assert_eq!(failure(507, ""), Failure::NoCapacity { retry_after: None });
-        for status in [408, 500, 502, 503, 504, 599] {
+        for status in [302, 408, 421, 425, 500, 502, 503, 504, 599] {
             assert_eq!(failure(status, "<html>Bad Gateway</html>"), Failure::Transient);
         }
     }

@@ -6,7 +6,8 @@
 //! with each page. Hints that arrive meanwhile are not answered by it, so it settles the generation that it began with.
 //!
 //! A page begins at a place in a list that may change meanwhile: an event that moves away from before that place lets another
-//! one slip past, unseen. So when a run finds events that changed while an earlier one turned its pages, that one is repeated.
+//! one slip past, unseen. So when a run finds events that changed while an earlier one turned its pages, that one is repeated,
+//! twice at most.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use crate::{
         calendar::{Calendar, CalendarId, CalendarStatus},
         event::{Event, EventId},
     },
-    recall::{EventPage, Failure, PageQuery},
+    recall::{self, EventPage, Failure, PageQuery},
     store::{
         self, calendars,
         calendars::{EndedRun, PagedRun, SyncState},
@@ -39,6 +40,9 @@ pub(super) const LAG: TimeDelta = TimeDelta::minutes(5);
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(5);
 /// Pages of one run. A calendar has 29 days of events; this is forty thousand of them.
 const MAX_PAGES: u32 = 400;
+/// How often in a row a long list is read again because it changed meanwhile. That of a busy calendar always does, and lists are
+/// scarce.
+const MOST_REPEATS: i16 = 2;
 /// Payloads of a page that is stored while the next is read, at most. A usual page has a tenth of it.
 const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
 
@@ -68,12 +72,20 @@ struct Run {
     paged_before: Option<PagedRun>,
     /// The list changed while that one was read.
     has_slipped: bool,
+    /// See [`SyncState::repeats`].
+    #[serde(default)]
+    repeats: i16,
 }
 
 impl Reconciler {
     pub(super) async fn reconcile_calendar(&self, id: CalendarId, claimed: &Claimed) -> Result<Outcome, Error> {
+        // The calendar itself may tell why there is no list of its events.
+        let has_no_list = |error: &recall::Error| matches!(error.failure(), Failure::NotFound | Failure::Permanent);
         if let Some(run) = resume(claimed) {
-            return self.list_events(id, claimed, run).await;
+            match self.list_events(id, claimed, run).await {
+                Err(Error::Api(error)) if has_no_list(&error) => {}
+                listed => return listed,
+            }
         }
         let (before, outlook) = tokio::join!(calendars::sync_state(&self.db, id), self.outlook(claimed));
         let before = before?;
@@ -84,8 +96,7 @@ impl Reconciler {
         if let Some(from) = asks_for_events(claimed, before.as_ref()) {
             let run = Run::new(Some(from), claimed, before.as_ref(), self.clock.now());
             match self.list_events(id, claimed, run).await {
-                // The calendar itself may tell why.
-                Err(Error::Api(error)) if matches!(error.failure(), Failure::NotFound | Failure::Permanent) => {}
+                Err(Error::Api(error)) if has_no_list(&error) => {}
                 listed => return listed,
             }
         }
@@ -284,6 +295,7 @@ impl Run {
             seen_until: before.and_then(|before| before.reached).map(|reached| reached - LAG),
             paged_before: before.and_then(|before| before.paged),
             has_slipped: false,
+            repeats: before.map_or(0, |before| before.repeats),
         }
     }
 
@@ -319,13 +331,25 @@ impl Run {
             seen_until: self.seen_until,
             is_full: self.from.is_none(),
             paged: (self.pages > 1).then_some(PagedRun { since, from: self.started_at, until: now }),
+            repeats: self.repeats_after(),
         }
     }
 
-    /// From when on the run before has to be repeated, unless this one has done so.
+    /// From when on the run before has to be repeated, unless this one has done so, or it was itself the last of so many repetitions.
     fn slipped_since(&self) -> Option<DateTime<Utc>> {
-        let slipped = self.paged_before.filter(|_| self.has_slipped)?;
+        let slipped = self.paged_before.filter(|_| self.has_slipped && self.repeats < MOST_REPEATS)?;
         self.from.is_some_and(|from| from > slipped.since).then_some(slipped.since)
+    }
+
+    fn repeats_after(&self) -> i16 {
+        if self.slipped_since().is_some() {
+            self.repeats + 1
+        } else if self.has_slipped || self.pages > 1 {
+            // It may be a repetition itself. Whether it is the last the next run tells.
+            self.repeats
+        } else {
+            0
+        }
     }
 
     /// What a full run writes though it is older than the cursor is what no incremental run saw.

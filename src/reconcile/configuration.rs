@@ -62,8 +62,17 @@ impl Standing {
     }
 }
 
+/// Which upcoming events a configuration has to look at: they may be millions, so this is done beside all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// Those that it has yet to decide on.
+    OfNew,
+    /// Those too whose bots it has held back.
+    OfConfirmed,
+}
+
 /// Says that a configuration runs; it is held back if it `would_be`. Call it in a transaction, and then
-/// [`request_undecided`].
+/// [`Reconciler::request_undecided`].
 ///
 /// # Errors
 /// The database's.
@@ -108,7 +117,7 @@ async fn configure(
 ///
 /// # Errors
 /// The database's.
-pub async fn request_undecided(db: &PgPool, generation: i64, now: DateTime<Utc>) -> Result<u64, store::Error> {
+pub(super) async fn request_undecided(db: &PgPool, generation: i64, now: DateTime<Utc>) -> Result<u64, store::Error> {
     let mut db = db.acquire().await?;
     let asking = configurations::asking(&mut *db, generation).await?;
     let Some(asking) = asking.filter(|asking| asking.is_due) else { return Ok(0) };
@@ -121,28 +130,39 @@ pub async fn request_undecided(db: &PgPool, generation: i64, now: DateTime<Utc>)
 }
 
 impl Reconciler {
-    /// Says that this process's configuration still runs.
+    /// Says that this process's configuration still runs. Returns what to request, if that is news.
     ///
     /// # Errors
     /// The database's.
-    pub async fn renew_configuration(&self) -> Result<(), store::Error> {
+    pub async fn renew_configuration(&self) -> Result<Option<Undecided>, store::Error> {
         let mut tx = store::begin(&self.db).await?;
         let (replica, now) = (self.configuration.replica, self.clock.now());
         let registered = configure(&mut tx, replica, &self.policy, Replica::GoesOn, now).await?;
         tx.commit().await?;
         let was_held_back = self.configuration.is_held_back();
         self.configuration.set(registered);
+        // Each replica asks: another one may have held bots back for as long as it had not heard.
         let is_confirmed = was_held_back && !registered.is_held;
-        let requested = if is_confirmed {
-            // Each replica asks: another one may have held bots back for as long as it had not heard.
-            let mut db = self.db.acquire().await?;
-            requests::request_undecided(&mut db, registered.generation, now).await?
-        } else if registered.is_new {
-            request_undecided(&self.db, registered.generation, now).await?
-        } else {
-            return Ok(());
+        let of_new = registered.is_new.then_some(Undecided::OfNew);
+        Ok(if is_confirmed { Some(Undecided::OfConfirmed) } else { of_new })
+    }
+
+    /// Requests what the configuration has to look at. If that does not come to its end, the next sweep begins anew.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn request_undecided(&self, undecided: Undecided) -> Result<(), store::Error> {
+        let (generation, now) = (self.configuration.generation(), self.clock.now());
+        let requested = match undecided {
+            Undecided::OfNew => request_undecided(&self.db, generation, now).await?,
+            Undecided::OfConfirmed => {
+                let mut db = self.db.acquire().await?;
+                requests::request_undecided(&mut db, generation, now).await?
+            }
         };
-        tracing::info!(requested, is_confirmed, "the configuration looks at what it has yet to decide on");
+        if requested > 0 {
+            tracing::info!(requested, "the configuration looks at what it has yet to decide on");
+        }
         Ok(())
     }
 

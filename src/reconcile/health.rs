@@ -21,6 +21,8 @@ pub struct ApiHealth(Arc<Mutex<Option<Trouble>>>);
 struct Trouble {
     message: String,
     probe_at: DateTime<Utc>,
+    /// A key was claimed to find out whether it is over, and has made no call so far.
+    is_probing: bool,
 }
 
 impl ApiHealth {
@@ -35,9 +37,23 @@ impl ApiHealth {
             None => wanted,
             Some(trouble) if trouble.probe_at <= now && wanted > 0 => {
                 trouble.probe_at = after_interval(now);
+                trouble.is_probing = true;
                 1
             }
             Some(_) => 0,
+        }
+    }
+
+    /// A call was answered, or not: the probe was made, whatever it shows.
+    pub(super) fn record_call(&self) {
+        self.lock().iter_mut().for_each(|trouble| trouble.is_probing = false);
+    }
+
+    /// A turn has ended. If it was to find out whether the trouble is over, and made no call, the next key does so at once: those
+    /// that have nothing to call for may be thousands.
+    pub fn end_probe(&self, now: DateTime<Utc>) {
+        if let Some(trouble) = self.lock().as_mut().filter(|trouble| trouble.is_probing) {
+            *trouble = Trouble { message: std::mem::take(&mut trouble.message), probe_at: now, is_probing: false };
         }
     }
 
@@ -49,7 +65,7 @@ impl ApiHealth {
     }
 
     pub(super) fn record_trouble(&self, error: &recall::Error, now: DateTime<Utc>) {
-        let trouble = Trouble { message: error.to_string(), probe_at: after_interval(now) };
+        let trouble = Trouble { message: error.to_string(), probe_at: after_interval(now), is_probing: false };
         if self.lock().replace(trouble).is_none() {
             metrics::gauge!(telemetry::API_TROUBLE).set(1.0);
             tracing::error!(
@@ -85,5 +101,21 @@ mod tests {
         assert_eq!(health.claimable(16, now + TimeDelta::seconds(59)), 0, "one in each interval");
         health.record_well();
         assert_eq!(health.claimable(16, now), 16);
+    }
+
+    #[test]
+    fn a_turn_without_a_call_finds_out_nothing_and_the_next_key_does_at_once() {
+        let (health, now) = (ApiHealth::default(), DateTime::UNIX_EPOCH);
+        let unreadable = recall::Error::Unreadable { call: "List Calendars", problem: String::new() };
+        health.record_trouble(&unreadable, now);
+        health.end_probe(now);
+        assert_eq!(health.claimable(16, now), 0, "that was another turn");
+        let later = now + TimeDelta::seconds(30);
+        assert_eq!(health.claimable(16, later), 1);
+        health.end_probe(later);
+        assert_eq!(health.claimable(16, later), 1);
+        health.record_call();
+        health.end_probe(later);
+        assert_eq!(health.claimable(16, later), 0, "its call was answered with something else");
     }
 }

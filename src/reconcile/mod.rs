@@ -230,6 +230,7 @@ impl Reconciler {
     /// Makes a call that is paid for.
     async fn call_paid<T>(&self, call: impl Future<Output = Result<T, recall::Error>>) -> Result<T, Error> {
         let answer = call.await;
+        self.health.record_call();
         match &answer {
             Ok(_) => self.health.record_well(),
             Err(error) if error.failure() == Failure::Ours => self.health.record_trouble(error, self.clock.now()),

@@ -32,6 +32,8 @@ pub struct SyncState {
     pub cursor: Option<DateTime<Utc>>,
     /// The last run, if it took several pages.
     pub paged: Option<PagedRun>,
+    /// How often in a row its list was read again because it had changed while it was read.
+    pub repeats: i16,
     /// How far any calendar has been read.
     pub reached: Option<DateTime<Utc>>,
 }
@@ -65,6 +67,8 @@ pub struct EndedRun {
     pub is_full: bool,
     /// If it took several pages.
     pub paged: Option<PagedRun>,
+    /// See [`SyncState::repeats`].
+    pub repeats: i16,
 }
 
 /// The state of a calendar; `None` if it is not mirrored.
@@ -74,7 +78,7 @@ pub struct EndedRun {
 pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Option<SyncState>, Error> {
     let row = sqlx::query!(
         r#"select status, disconnected_at, email, metadata as "metadata: Json<Box<RawValue>>", gone_at, cursor, synced_at,
-             paged_since, paged_until, (select max(cursor) from calendars) as reached
+             paged_since, paged_until, repeats, (select max(cursor) from calendars) as reached
          from calendars
          where id = $1"#,
         id.0,
@@ -91,6 +95,7 @@ pub async fn sync_state(db: impl PgExecutor<'_>, id: CalendarId) -> Result<Optio
             (Some(since), Some(from), Some(until)) => Some(PagedRun { since, from, until }),
             _ => None,
         },
+        repeats: row.repeats,
         reached: row.reached,
     }))
 }

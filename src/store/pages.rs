@@ -231,6 +231,7 @@ async fn mirror_part(
                  full_synced_at = case when $26 then $25::timestamptz else full_synced_at end,
                  paged_since = $27,
                  paged_until = $28,
+                 repeats = $36,
                  synced_after = $29
              where id = $23
          ), cleared as (
@@ -281,6 +282,7 @@ async fn mirror_part(
         CHANNEL,
         written_before as i64,
         sequel.map(|sequel| sequel.told_by.name()),
+        ended.map_or(0, |(_, run, _)| run.repeats),
     )
     .fetch_one(db)
     .await?;

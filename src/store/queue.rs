@@ -449,7 +449,8 @@ pub async fn come_back(
 }
 
 /// Ends a turn that failed for now: it is tried again at `due_at`. A turn that a request brought forward, and that failed as
-/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up.
+/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up. So does
+/// one that was requested while the turn was taken, as if that had come right after it.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -462,9 +463,10 @@ pub async fn retry(
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, last_error = $4, is_due = false,
+             leased_until = null, lease_token = null, last_error = $4,
+             is_due = generation <> $7 and not coalesce(rests_until > $6, false),
              attempt = attempt + case when rests_until > $6 then 0 else 1 end,
-             due_at = case when rests_until > $6 then least(rests_until, $5) else $5 end,
+             due_at = case when rests_until > $6 then least(rests_until, $5) when generation <> $7 then $6 else $5 end,
              rests_until = case when rests_until > $6 then least(rests_until, $5) else $5 end
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
@@ -473,6 +475,7 @@ pub async fn retry(
         last_error,
         due_at,
         now,
+        claimed.generation,
     )
     .execute(db)
     .await?;
@@ -496,7 +499,7 @@ pub async fn forget_progress(db: impl PgExecutor<'_>, claimed: &Claimed) -> Resu
 }
 
 /// Ends a turn that could not go on, through no fault of the key: it costs no attempt. With `waits_for` the key is skipped
-/// by those who know that this class has no budget; it is due otherwise.
+/// by those who know that this class has no budget; it is due otherwise. One that was requested meanwhile is due at once.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -509,7 +512,9 @@ pub async fn put_off(
 ) -> Result<(), Error> {
     let updated = sqlx::query!(
         "update reconcile_queue set
-             leased_until = null, lease_token = null, waits_for = $4, due_at = $5, is_due = $5 <= $6::timestamptz
+             leased_until = null, lease_token = null, waits_for = $4,
+             due_at = case when generation = $7 then $5 else least($5, $6::timestamptz) end,
+             is_due = generation <> $7 or $5 <= $6
          where kind = $1 and key = $2 and lease_token = $3",
         claimed.key.kind(),
         claimed.key.id(),
@@ -517,6 +522,7 @@ pub async fn put_off(
         waits_for.map(CallClass::as_str),
         due_at,
         now,
+        claimed.generation,
     )
     .execute(db)
     .await?;

@@ -6,11 +6,12 @@ use rollcall::{
     store::queue,
 };
 use serde_json::{Value, json};
+use sqlx::Executor;
 use tokio::sync::watch;
 
 use crate::life::until;
 use crate::queue::{any, wake_and_claim};
-use crate::world::{LINK, Replica, World};
+use crate::world::{LINK, World, renew};
 
 const OLD: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"Old"}"#);
 const NEW: (&str, &str) = ("BOT_CONFIG", r#"{"bot_name":"New"}"#);
@@ -270,8 +271,8 @@ async fn events_that_wait_for_budget_are_looked_at_by_the_older_configuration_to
     let newer = world.another_replica().await; // whose turns come to nothing
     for _ in 0..8 {
         world.advance(TimeDelta::seconds(20));
-        world.replica.worker.reconciler().renew_configuration().await.unwrap();
-        newer.worker.reconciler().renew_configuration().await.unwrap();
+        renew(&world.replica.worker).await;
+        renew(&newer.worker).await;
         world.take_turns().await;
     }
     for event in events {
@@ -290,26 +291,48 @@ async fn a_replica_that_was_cut_off_itself_does_not_take_the_newer_configuration
     world.vars.insert(NEW.0, NEW.1.to_owned());
     let newer = world.another_replica().await;
     newer.take_turns().await;
-    let renew = async |replica: &Replica| replica.worker.reconciler().renew_configuration().await.unwrap();
 
     // The database was away, for all of them.
     world.advance(TimeDelta::minutes(2));
     world.sim.clear_calls();
-    renew(&world.replica).await;
-    renew(&newer).await;
+    renew(&world.replica.worker).await;
+    renew(&newer.worker).await;
     world.advance(TimeDelta::seconds(25));
-    renew(&world.replica).await;
+    renew(&world.replica.worker).await;
     world.settle().await;
     assert_eq!(world.count_bot_calls(), 0);
 
     // It comes back alone.
     world.advance(TimeDelta::minutes(2));
-    renew(&world.replica).await;
+    renew(&world.replica.worker).await;
     world.advance(TimeDelta::seconds(25));
-    renew(&world.replica).await;
+    renew(&world.replica.worker).await;
     world.settle().await;
     assert_eq!(world.bot(event).config["bot_name"], "Old");
     world.finish().await;
+}
+
+/// It looks at all upcoming events before.
+#[tokio::test]
+async fn a_configuration_that_starts_for_longer_than_one_counts_as_running_is_the_newest_all_the_same() {
+    let mut world = World::with(&[OLD]).await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.settle().await;
+    world.vars.insert(NEW.0, NEW.1.to_owned());
+    let mut slow = world.db.begin().await.unwrap();
+    slow.execute("lock table events in access exclusive mode").await.unwrap();
+    let passing = async {
+        let waiting = "select count(*) from pg_locks where not granted and relation = 'events'::regclass";
+        while world.query(waiting).await == "0" {}
+        world.advance(TimeDelta::minutes(2));
+        slow.rollback().await.unwrap();
+    };
+    let (newer, ()) = tokio::join!(world.another_replica(), passing);
+    renew(&world.replica.worker).await;
+    let newest = newer.worker.reconciler().configuration.generation().to_string();
+    assert_eq!(world.query("select max(generation) from configurations").await, newest);
+    world.finish_as_it_is().await;
 }
 
 #[tokio::test]
@@ -402,7 +425,7 @@ async fn an_older_configuration_that_starts_again_during_a_rollout_stays_the_old
     assert_eq!(world.bot(event).config["bot_name"], "New");
 
     world.advance(TimeDelta::seconds(80));
-    newer.worker.reconciler().renew_configuration().await.unwrap();
+    renew(&newer.worker).await;
     world.advance(TimeDelta::seconds(80));
     world.restart(&[OLD]).await;
     world.request_full_sync(calendar).await;
@@ -424,10 +447,9 @@ async fn a_rollback_takes_hold_once_the_newer_configuration_no_longer_runs() {
         let newer = world.another_replica().await;
         newer.take_turns().await;
         world.restart(&[OLD]).await;
-        let renew = async || world.replica.worker.reconciler().renew_configuration().await.unwrap();
 
         world.advance(TimeDelta::seconds(80));
-        renew().await;
+        renew(&world.replica.worker).await;
         world.settle().await;
         assert_eq!(world.bot(event).config["bot_name"], "New");
         if is_told {
@@ -435,7 +457,7 @@ async fn a_rollback_takes_hold_once_the_newer_configuration_no_longer_runs() {
         } else {
             world.advance(TimeDelta::seconds(10));
         }
-        renew().await;
+        renew(&world.replica.worker).await;
         world.settle().await;
         assert_eq!(world.bot(event).config["bot_name"], "Old");
         world.finish().await;
@@ -455,14 +477,13 @@ async fn a_configuration_goes_on_while_one_of_its_replicas_does() {
     assert_eq!(world.bot(event).config["bot_name"], "New");
 
     world.sim.clear_calls();
-    let renew = async || older.worker.reconciler().renew_configuration().await.unwrap();
     newer.worker.reconciler().leave_configuration().await.unwrap();
-    renew().await;
+    renew(&older.worker).await;
     older.take_turns().await;
     assert_eq!(world.count_bot_calls(), 0, "the other one runs, and decides");
 
     world.replica.worker.reconciler().leave_configuration().await.unwrap();
-    renew().await;
+    renew(&older.worker).await;
     world.replica = older;
     world.settle().await;
     assert_eq!(world.bot(event).config["bot_name"], "Old");
@@ -508,7 +529,7 @@ async fn a_sweep_asks_what_is_undecided_only_while_there_may_be_something() {
     // An older one goes on to decide for a while.
     let older = world.another_replica().await;
     world.restart(&[NEW]).await;
-    older.worker.reconciler().renew_configuration().await.unwrap();
+    renew(&older.worker).await;
     world.settle().await;
     world.execute("update decisions set configuration = 1").await;
     world.advance(TimeDelta::minutes(1));

@@ -201,6 +201,75 @@ async fn an_api_that_does_not_let_us_in_pauses_all_work_and_is_told_once() {
     world.finish().await;
 }
 
+/// They are more urgent, and show nothing.
+#[tokio::test]
+async fn keys_that_make_no_call_do_not_keep_an_api_that_is_well_waiting() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendar = world.calendar("ada@acme.test").await;
+    let at = |n: i64| NewEvent::new("Meeting", world.in_minutes(60 + n), 30).at(LINK);
+    let events = world.sim.create_events(calendar, (0..10).map(at).collect());
+    world.settle().await;
+    let last = world.sim.create_event(calendar, at(20));
+    world.sim.fail_next(Endpoint::Any, Fault::Status(401), 1);
+    world.settle().await;
+    assert!(world.replica.health.trouble().is_some());
+    let look = |event: &uuid::Uuid| Request {
+        key: Key::Event(EventId(*event)),
+        since: None,
+        deadline: DateTime::UNIX_EPOCH,
+        cause: "a test",
+        events_only: false,
+    };
+    let mut db = world.db.acquire().await.unwrap();
+    queue::request(&mut db, &events.iter().map(look).collect::<Vec<_>>(), world.now()).await.unwrap();
+    drop(db);
+    world.advance(TimeDelta::minutes(3));
+    world.settle().await;
+    world.bot(last);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_goes_while_its_list_waits_is_found_to_be_gone() {
+    let world = World::new().await;
+    let calendar = world.calendar("ada@acme.test").await;
+    world.meeting(calendar);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 1);
+    world.settle().await;
+    assert_eq!(world.query("select progress is null from reconcile_queue where kind = 'calendar'").await, "false");
+    world.sim.delete_calendar(calendar);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(404), 1000);
+    world.advance(TimeDelta::minutes(1));
+    world.settle().await;
+    assert_eq!(world.query("select gone_at is not null from calendars").await, "true");
+    world.sim.clear_faults();
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_place_in_a_list_that_always_fails_is_given_up() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await;
+    let at = |n| NewEvent::new("Meeting", world.in_minutes(600), 30).at(&format!("https://acme.zoom.us/j/{n}"));
+    world.sim.clear_calls();
+    world.sim.create_events(calendar, (0..5).map(at).collect());
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Latency(0), 1);
+    world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 5);
+    world.settle().await;
+    for _ in 0..5 {
+        world.advance(TimeDelta::minutes(5));
+        world.settle().await;
+    }
+    let lists = world.sim.calls().into_iter().filter(|call| call.endpoint == Endpoint::ListEvents);
+    let places: Vec<bool> = lists.map(|call| call.query.contains("cursor=")).collect();
+    let (failed, anew) = ([true; 5], [false, true, true]);
+    assert_eq!(places, [&[false], &failed[..], &anew].concat(), "at which places it was listed");
+    assert_eq!(world.sim.live_bots().len(), 5);
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn one_calendar_that_is_always_refused_does_not_stop_the_others() {
     let mut world = World::new().await;

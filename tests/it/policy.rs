@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 use uuid::Uuid;
 
-use crate::world::{LINK, World};
+use crate::world::{LINK, World, renew};
 
 pub const ADMIN: (&str, &str) = ("ADMIN_TOKEN", "operator-token");
 
@@ -274,7 +274,7 @@ async fn a_policy_that_removes_too_many_bots_waits_until_it_is_confirmed() {
             // It has not seen that it was held back.
             world.restart(&[]).await;
         } else {
-            world.replica.worker.reconciler().renew_configuration().await.unwrap();
+            renew(&world.replica.worker).await;
         }
         world.settle().await;
         assert!(world.sim.live_bots().is_empty());
@@ -312,11 +312,11 @@ async fn a_policy_that_was_confirmed_once_waits_again_when_it_would_remove_too_m
     world.settle().await;
     world.advance(TimeDelta::minutes(2));
     let all = &world.replica.worker.clone();
-    all.reconciler().renew_configuration().await.unwrap();
+    renew(&all).await;
     world.vars.insert("RECORD_WHEN", "none".to_owned());
     let none = world.another_replica().await;
     all.reconciler().leave_configuration().await.unwrap();
-    none.worker.reconciler().renew_configuration().await.unwrap();
+    renew(&none.worker).await;
     world.replica = none;
     world.settle().await;
     world.bot(event);
@@ -335,10 +335,10 @@ async fn each_replica_that_hears_of_a_confirmation_removes_what_it_held_back() {
     world.settle().await;
     world.advance(TimeDelta::minutes(10));
     ask(&world, Method::POST, "policy/confirm", Value::Null).await;
-    world.replica.worker.reconciler().renew_configuration().await.unwrap();
+    renew(&world.replica.worker).await;
     late.take_turns().await; // which has not heard
     world.bot(event);
-    late.worker.reconciler().renew_configuration().await.unwrap();
+    renew(&late.worker).await;
     world.settle().await;
     world.assert_no_bot(event);
     world.finish().await;
@@ -361,7 +361,7 @@ async fn a_policy_that_waits_to_be_confirmed_moves_bots_with_their_meetings() {
     assert!(held_back.starts_with("keep: the rule does not want it any more"), "{held_back}");
 
     ask(&world, Method::POST, "policy/confirm", Value::Null).await;
-    world.replica.worker.reconciler().renew_configuration().await.unwrap();
+    renew(&world.replica.worker).await;
     world.settle().await;
     world.assert_no_bot(event);
     world.finish().await;
@@ -404,7 +404,7 @@ async fn a_policy_that_waits_to_be_confirmed_waits_on_when_it_becomes_the_newest
         if is_replaced {
             world.replica = world.another_replica().await;
         } else {
-            world.replica.worker.reconciler().renew_configuration().await.unwrap();
+            renew(&world.replica.worker).await;
         }
         world.settle().await;
         world.request_sweep().await;

@@ -306,6 +306,32 @@ async fn requests_during_an_outage_do_not_lengthen_the_pause_after_it() {
 }
 
 #[tokio::test]
+async fn what_is_requested_during_a_turn_that_fails_or_is_put_off_is_heard_at_once() {
+    let queue = Queue::new().await;
+    let key = calendar();
+    queue.request(key, None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue.request(key, None).await;
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(5), "failed", queue.0.now()).await.unwrap();
+    let claimed = queue.claim().await.expect("it was requested meanwhile");
+    queue.request(key, None).await;
+    queue::retry(&queue.0.db, &claimed, queue.0.in_minutes(9), "failed", queue.0.now()).await.unwrap();
+    assert!(queue.claim().await.is_none(), "once: webhooks in an outage do not add up");
+    queue.0.advance(TimeDelta::minutes(5));
+    let claimed = queue.claim().await.unwrap();
+    assert_eq!(claimed.attempt, 1);
+    queue.request(key, None).await;
+    queue::put_off(&queue.0.db, &claimed, queue.0.in_minutes(5), None, queue.0.now()).await.unwrap();
+    let claimed = queue.claim().await.expect("likewise");
+    queue::put_off(&queue.0.db, &claimed, queue.0.in_minutes(5), None, queue.0.now()).await.unwrap();
+    assert!(queue.claim().await.is_none());
+    queue.0.advance(TimeDelta::minutes(5));
+    let claimed = queue.claim().await.unwrap();
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
 async fn a_key_that_comes_back_starts_anew_and_at_once_if_it_was_requested_meanwhile() {
     let queue = Queue::new().await;
     let key = calendar();

@@ -7,7 +7,7 @@ use rollcall::{
         event::{Event, EventId},
     },
     recall::Client,
-    sim::{Endpoint, Fault, NewEvent},
+    sim::{self, Endpoint, Fault, NewEvent},
     store::{
         calendars::EndedRun,
         events,
@@ -367,7 +367,7 @@ async fn of_a_page_that_is_likely_known_what_is_new_is_mirrored_all_the_same() {
     let page = [retrieve(&world, known).await, retrieve(&world, changed).await];
     let (now, id) = (world.now(), CalendarId(calendar));
     events::record_unreadable(&world.db, id, &known.to_string(), "a test", now).await.unwrap();
-    let run = EndedRun { started_at: now, seen_until: None, is_full: false, paged: None };
+    let run = EndedRun { started_at: now, seen_until: None, is_full: false, paged: None, repeats: 0 };
     let (cause, wake) = (|_: &Event| Some("a test"), Wake::default());
     let mirror = async |are_of_all| {
         let sequel = Sequel {
@@ -427,6 +427,36 @@ async fn an_event_that_slips_past_a_page_is_found_by_the_next_sync() {
 
     world.settle().await;
     assert_eq!(world.sim.live_bots().len(), 5);
+    world.finish().await;
+}
+
+/// Each time that its list is read, the calendar changes.
+#[tokio::test]
+async fn a_calendar_that_always_changes_is_not_read_again_for_ever() {
+    let world = World::with(&[("LIST_PAUSE", "0s")]).await;
+    world.sim.knobs(|knobs| knobs.page_size = 2);
+    let calendar = world.calendar("ada@acme.test").await;
+    create_meetings(&world, calendar, 5);
+    world.settle().await;
+    world.advance(TimeDelta::minutes(10));
+    let event: Uuid = world.query("select id from events limit 1").await.parse().unwrap();
+    world.sim.clear_calls();
+    world.request_full_sync(calendar).await;
+    for minute in 0..30 {
+        world.advance(TimeDelta::minutes(1));
+        world.take_turns().await;
+        world.sim.edit_event(event, |event| event.title = format!("Weekly sync {minute}"));
+        world.sim.deliver_due().await;
+    }
+    world.settle().await;
+    let is_whole = |call: &&sim::Call| !call.query.contains("updated_at__gte") && !call.query.contains("cursor=");
+    let lists: Vec<_> = world.sim.calls().into_iter().filter(|call| call.endpoint == Endpoint::ListEvents).collect();
+    assert_eq!(
+        lists.iter().filter(is_whole).count(),
+        3,
+        "{:?}",
+        lists.iter().map(|call| &call.query).collect::<Vec<_>>()
+    );
     world.finish().await;
 }
 

@@ -15,7 +15,7 @@ use rollcall::{
     domain::calendar::CalendarId,
     http::{LogLimit, Looks, Receiver, inbox::Inbox, router, signature::Verifier},
     recall::Client,
-    reconcile::health::ApiHealth,
+    reconcile::{configuration::Undecided, health::ApiHealth},
     sim::{self, Bot, Endpoint, Fault, NewCalendar, NewEvent, Sim, SimClock, SimConfig},
     store::{
         self,
@@ -341,6 +341,7 @@ impl Replica {
         let api = Client::new(&config.recall).unwrap();
         let concurrency = config.worker_concurrency;
         let reconciler = app::reconciler(config, db, api, health.clone(), generation, clock.clone());
+        reconciler.request_undecided(Undecided::OfNew).await.unwrap();
         Self { worker: Worker::new(reconciler, concurrency), url, health, serving }
     }
 
@@ -352,6 +353,13 @@ impl Replica {
             assert!(turns < 10_000, "turns without end");
         }
         turns
+    }
+}
+
+/// A replica goes on to say that its configuration runs.
+pub async fn renew(worker: &Worker) {
+    if let Some(undecided) = worker.reconciler().renew_configuration().await.unwrap() {
+        worker.reconciler().request_undecided(undecided).await.unwrap();
     }
 }
 

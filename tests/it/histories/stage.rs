@@ -16,7 +16,10 @@ use rollcall::{
     domain::policy::Policy,
     http::router,
     recall::Client,
-    reconcile::{configuration::Standing, health::ApiHealth},
+    reconcile::{
+        configuration::{Standing, Undecided},
+        health::ApiHealth,
+    },
     sim::{self, Limits, Sim, SimClock, SimConfig},
     store,
     worker::Worker,
@@ -188,6 +191,7 @@ impl<'a> Stage<'a> {
             // Histories have few calendars, and few pages.
             reconciler.catch_up_from = reconciler.catch_up_from.map(|_| 2);
             reconciler.pages_per_turn = 3;
+            let _ = reconciler.request_undecided(Undecided::OfNew).await;
             self.replicas[number].worker = Some(Worker::new(reconciler, 1));
         }
     }
@@ -213,7 +217,9 @@ impl<'a> Stage<'a> {
         let mut running: Vec<_> = self.replicas.iter().filter_map(|replica| replica.worker.as_ref()).collect();
         running.sort_by_key(|worker| Reverse(worker.reconciler().configuration.generation()));
         for worker in running {
-            let _ = worker.reconciler().renew_configuration().await;
+            if let Ok(Some(undecided)) = worker.reconciler().renew_configuration().await {
+                let _ = worker.reconciler().request_undecided(undecided).await;
+            }
         }
     }
 

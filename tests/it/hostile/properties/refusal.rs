@@ -81,7 +81,7 @@ fn assert_kind(error: &Error, class: CallClass, status: u16, pause: Option<Durat
         409 => *failure == Failure::Conflict,
         429 => *failure == Failure::Throttled { class, retry_after: pause.unwrap_or(DEFAULT_PAUSE) },
         507 => *failure == Failure::NoCapacity { retry_after: pause },
-        408 | 500..=599 => *failure == Failure::Transient,
+        300..=399 | 408 | 421 | 425 | 500..=599 => *failure == Failure::Transient,
         _ => *failure == Failure::Permanent,
     };
     assert!(is_right, "{status}: {failure:?}");
