@@ -1,6 +1,9 @@
 # `make` lists what there is. DATABASE_URL is used where it is set; otherwise scripts/with-postgres starts a private Postgres
 # and removes it afterwards.
 
+# What runs on this machine is not asked for by way of a proxy.
+export NO_PROXY := 127.0.0.1,$(NO_PROXY)
+
 # Any builder of Dockerfiles: `make image CONTAINER=podman`.
 CONTAINER ?= docker
 
@@ -36,11 +39,11 @@ faults: ## break real processes, databases and APIs under load: make faults THRO
 bench: ## measure how near the limits rollcall comes, into docs/performance.md: make bench FIGURES="1 2"
 	cargo build --release --locked
 	cargo bench --locked --profile performance --bench performance --no-run
-	NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres cargo bench --locked --profile performance --bench performance -- $(FIGURES)
+	scripts/with-postgres cargo bench --locked --profile performance --bench performance -- $(FIGURES)
 
 profile: ## show where the receiver's time goes under the load of figure 1; needs perf
 	cargo bench --locked --profile performance --bench performance --no-run
-	NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres cargo bench --locked --profile performance --bench performance -- profile
+	scripts/with-postgres cargo bench --locked --profile performance --bench performance -- profile
 	perf report --input target/receiver.perf --stdio --children --call-graph none --percent-limit 1.5
 
 scale: ## check query plans and speed with 3,000,000 events; writes docs/query-plans.md
@@ -49,7 +52,7 @@ scale: ## check query plans and speed with 3,000,000 events; writes docs/query-p
 
 demo: ## watch rollcall serve a simulated Recall; options in ARGS, such as ARGS="--keep-running --calendars 40"
 	cargo build --locked
-	@NO_PROXY="127.0.0.1,$$NO_PROXY" scripts/with-postgres --fast cargo run --locked --quiet -- demo $(ARGS)
+	@scripts/with-postgres --fast cargo run --locked --quiet -- demo $(ARGS)
 
 lint: ## check formatting, clippy and docs
 	cargo fmt --check

@@ -3,7 +3,7 @@
 //! A value that is missing or malformed stops the start with one line: the variable, what is wrong, how to mend it. The line
 //! never repeats a value that may hold a secret.
 
-use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
+use std::{cell::Cell, env::VarError, fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use chrono::TimeDelta;
 use reqwest::Url;
@@ -91,7 +91,32 @@ fn wrong(variable: &'static str, problem: impl Into<String>) -> ConfigError {
 }
 
 /// How a variable is looked up. A variable that is set to nothing counts as not set.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Lookup<'a> = &'a dyn Fn(&'static str) -> Option<String>;
+
+/// Reads the process's environment, where all that is looked up has to be UTF-8.
+fn in_environment<T>(read: impl FnOnce(Lookup) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
+    let unreadable = Cell::new(None);
+    let config = read(&|name| match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => {
+            unreadable.set(Some(name));
+            None
+        }
+    });
+    match unreadable.get() {
+        Some(variable) => Err(wrong(variable, "is not UTF-8: write it anew")),
+        None => config,
+    }
+}
+
+/// `DATABASE_URL` alone, of the process's environment.
+///
+/// # Errors
+/// It is missing or malformed.
+pub fn database_url_from_env() -> Result<SecretString, ConfigError> {
+    in_environment(|lookup| database_url(&|name| trimmed(lookup, name)))
+}
 
 impl Config {
     /// Reads the process's environment.
@@ -99,7 +124,7 @@ impl Config {
     /// # Errors
     /// The first variable that is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&|name| std::env::var(name).ok())
+        in_environment(Self::from_lookup)
     }
 
     /// Reads variables from wherever `lookup` finds them.
@@ -131,27 +156,30 @@ impl Config {
     }
 }
 
-/// What the commands need that look at the database alone.
+/// What `rollcall plan` needs.
 #[derive(Clone, Debug)]
-pub struct OperatorConfig {
+pub struct PlanConfig {
     /// `DATABASE_URL`.
     pub database_url: SecretString,
     /// `RECORD_WHEN`, `BOT_CONFIG`, `DEDUPLICATION`, `JOIN_EARLY`.
     pub policy: Policy,
 }
 
-impl OperatorConfig {
-    /// Reads variables from wherever `lookup` finds them.
+impl PlanConfig {
+    /// Reads the process's environment, where `replaced` does not say otherwise.
     ///
     /// # Errors
     /// The first variable that is missing or malformed.
-    pub fn from_lookup(lookup: Lookup) -> Result<Self, ConfigError> {
-        let lookup: Lookup = &|name| trimmed(lookup, name);
-        Ok(Self { database_url: database_url(lookup)?, policy: policy(lookup)? })
+    pub fn from_env(replaced: Lookup) -> Result<Self, ConfigError> {
+        in_environment(|lookup| {
+            let lookup: Lookup = &|name| replaced(name).or_else(|| lookup(name));
+            let lookup: Lookup = &|name| trimmed(lookup, name);
+            Ok(Self { database_url: database_url(lookup)?, policy: policy(lookup)? })
+        })
     }
 }
 
-fn trimmed(lookup: Lookup, name: &str) -> Option<String> {
+fn trimmed(lookup: Lookup, name: &'static str) -> Option<String> {
     lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
@@ -259,7 +287,7 @@ fn webhooks(lookup: Lookup) -> Result<WebhookConfig, ConfigError> {
     Ok(WebhookConfig { secrets, tokens })
 }
 
-fn list(lookup: Lookup, variable: &str) -> Vec<SecretString> {
+fn list(lookup: Lookup, variable: &'static str) -> Vec<SecretString> {
     let text = lookup(variable).unwrap_or_default();
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(SecretString::from).collect()
 }

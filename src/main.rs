@@ -31,7 +31,7 @@ struct Cli {
 enum Command {
     /// Receive webhooks and take care of bots. Configured by environment variables; see .env.example.
     Serve,
-    /// Tell why an event has its bot, or none. This and the commands below need DATABASE_URL alone.
+    /// Tell why an event has its bot, or none. This and the commands below need DATABASE_URL alone; `plan`, the policy too.
     Explain(operator::ExplainArgs),
     /// Tell what the configured policy, or another one, would change. Nothing is called, and nothing written.
     Plan(operator::PlanArgs),

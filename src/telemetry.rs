@@ -3,10 +3,10 @@
 //! Log lines read alone; their keys are the same everywhere: `calendar.id`, `event.id`, `delivery.id`, `attempt`. Never logged:
 //! tokens, signatures, keys, meeting links, attendees, bodies.
 
-use std::io::IsTerminal;
+use std::{env::VarError, io::IsTerminal};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Webhook POSTs, by `topic` and `result`.
 pub const DELIVERIES: &str = "rollcall_deliveries_total";
@@ -46,6 +46,9 @@ pub const CALENDARS_NEVER_SYNCED: &str = "rollcall_calendars_never_synced";
 /// Seconds since the connected calendar was synced whose last sync is the longest ago, whatever its syncs since came to.
 pub const OLDEST_SYNC_SECONDS: &str = "rollcall_oldest_sync_seconds";
 
+/// When the gauges of the queue and of calendars were read last: while the database cannot be asked, they stay as they were.
+pub const GAUGES_READ_TIMESTAMP_SECONDS: &str = "rollcall_gauges_read_timestamp_seconds";
+
 /// `LOG_FORMAT` or `RUST_LOG` is malformed.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable} {problem}")]
@@ -59,13 +62,13 @@ pub struct LogError {
 /// # Errors
 /// One of them is malformed.
 pub fn init_logging() -> Result<(), LogError> {
-    let directives = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".into());
-    let filter = EnvFilter::try_new(&directives).map_err(|error| LogError {
+    let directives = variable("RUST_LOG")?.unwrap_or_else(|| "info".into());
+    let filter = read_directives(&directives).map_err(|problem| LogError {
         variable: "RUST_LOG",
-        problem: format!("is `{directives}`: {error}; write a level such as info, or rollcall=debug,info"),
+        problem: format!("is `{directives}`: {problem}; write a level such as info, or rollcall=debug,info"),
     })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let format = std::env::var("LOG_FORMAT").ok().filter(|text| !text.is_empty());
+    let format = variable("LOG_FORMAT")?;
     let is_terminal = std::io::stdout().is_terminal();
     match format.as_deref().unwrap_or(if is_terminal { "text" } else { "json" }) {
         "text" => registry.with(tracing_subscriber::fmt::layer().with_ansi(is_terminal)).init(),
@@ -77,6 +80,24 @@ pub fn init_logging() -> Result<(), LogError> {
         }
     }
     Ok(())
+}
+
+fn variable(variable: &'static str) -> Result<Option<String>, LogError> {
+    match std::env::var(variable) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(LogError { variable, problem: "is not UTF-8: write it anew".to_owned() }),
+    }
+}
+
+fn read_directives(directives: &str) -> Result<EnvFilter, String> {
+    // A level that is misspelt would be a crate's name, and silence all others.
+    let is_word = |word: &&str| !word.is_empty() && !word.contains(['=', '[']) && !word.starts_with("rollcall");
+    let mut words = directives.split(',').map(str::trim).filter(is_word);
+    if let Some(word) = words.find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(format!("`{word}` is no level"));
+    }
+    EnvFilter::try_new(directives).map_err(|error| error.to_string())
 }
 
 /// A recorder for all metrics of this process; its handle renders them.
@@ -121,6 +142,10 @@ fn describe() {
     metrics::describe_gauge!(CALENDARS, "Connected calendars");
     metrics::describe_gauge!(CALENDARS_NEVER_SYNCED, "Connected calendars whose events were never read");
     metrics::describe_gauge!(OLDEST_SYNC_SECONDS, "Seconds since the last sync of the calendar that waits the longest");
+    metrics::describe_gauge!(
+        GAUGES_READ_TIMESTAMP_SECONDS,
+        "When the gauges of queue and calendars were read, Unix time"
+    );
 }
 
 /// An error and all that caused it, in one line.

@@ -77,5 +77,6 @@ async fn set_gauges(db: &PgPool, now: DateTime<Utc>) -> Result<(), store::Error>
     metrics::gauge!(telemetry::CALENDARS).set(freshness.connected as f64);
     metrics::gauge!(telemetry::CALENDARS_NEVER_SYNCED).set(freshness.never_synced as f64);
     metrics::gauge!(telemetry::OLDEST_SYNC_SECONDS).set(freshness.oldest_sync_secs);
+    metrics::gauge!(telemetry::GAUGES_READ_TIMESTAMP_SECONDS).set(now.timestamp() as f64);
     Ok(())
 }

@@ -43,7 +43,8 @@ pub(super) fn router(token: SecretString) -> Router<Receiver> {
         .route("/api/v1/settings", get(list_settings))
         .route("/api/v1/policy/confirm", post(confirm_policy))
         .route("/api/v1/troubles", get(list_troubles))
-        .layer(middleware::from_fn_with_state(std::sync::Arc::new(token), check_token))
+        // Not of paths that nobody knows: they are 404, as they are without a token.
+        .route_layer(middleware::from_fn_with_state(std::sync::Arc::new(token), check_token))
 }
 
 async fn check_token(State(token): State<std::sync::Arc<SecretString>>, request: Request, next: Next) -> Response {
@@ -193,6 +194,7 @@ async fn say(receiver: &Receiver, subject: Subject, aspect: &str, body: &[u8]) -
         other => other.to_string(),
     };
     let said = Said::read(aspect, &value).map_err(|problem| Refused::Malformed(format!("value {problem}")))?;
+    check_storable(&[&value, &saying.who, &saying.why])?;
     let mut tx = store::begin(&receiver.db).await?;
     let now = receiver.clock.now();
     let events = settings::set(&mut tx, &subject, &said, &saying.who, &saying.why, now).await?;
@@ -201,10 +203,19 @@ async fn say(receiver: &Receiver, subject: Subject, aspect: &str, body: &[u8]) -
 }
 
 async fn take_back(receiver: &Receiver, subject: Subject, aspect: &str, who: &str) -> Result<Response, Refused> {
+    check_storable(&[who])?;
     let mut tx = store::begin(&receiver.db).await?;
     let events = settings::clear(&mut tx, &subject, aspect, who, receiver.clock.now()).await?;
     tx.commit().await.map_err(store::Error::from)?;
     Ok(Json(json!({ "events": events.unwrap_or_default() })).into_response())
+}
+
+/// Postgres has no NUL in a text.
+fn check_storable(texts: &[&str]) -> Result<(), Refused> {
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(Refused::Malformed("a text has a NUL in it: leave it out".to_owned()));
+    }
+    Ok(())
 }
 
 async fn list_settings(receiver: State<Receiver>) -> Result<Response, Refused> {

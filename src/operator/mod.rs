@@ -6,11 +6,12 @@ mod say;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use secrecy::SecretString;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    config::OperatorConfig,
+    config,
     domain::{event::EventId, rule::PRESETS},
     explain::explain,
     store::{self, configurations},
@@ -45,7 +46,7 @@ pub enum PolicyCommand {
 /// # Errors
 /// The event is not mirrored, the database cannot be asked.
 pub async fn explain_event(args: &ExplainArgs) -> anyhow::Result<()> {
-    let db = connect(&read_config(&|_| None)?)?;
+    let db = connect()?;
     let explanation = explain(&db, EventId(args.event)).await?;
     let explanation = explanation.with_context(|| format!("no event {} is mirrored", args.event))?;
     if args.json {
@@ -68,7 +69,7 @@ pub async fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
             }
         }
         PolicyCommand::Confirm => {
-            let db = connect(&read_config(&|_| None)?)?;
+            let db = connect()?;
             match configurations::confirm(&db).await? {
                 Some(generation) => {
                     println!("configuration {generation} is confirmed; its replicas notice within a minute");
@@ -83,11 +84,10 @@ pub async fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
 pub use plan::plan;
 pub use say::{list, pause, resume, say, set};
 
-/// The process's environment, with some variables replaced.
-fn read_config(replaced: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<OperatorConfig> {
-    Ok(OperatorConfig::from_lookup(&|name| replaced(name).or_else(|| std::env::var(name).ok()))?)
+fn connect() -> anyhow::Result<PgPool> {
+    connect_to(&config::database_url_from_env()?)
 }
 
-fn connect(config: &OperatorConfig) -> anyhow::Result<PgPool> {
-    store::pool(&config.database_url, CONNECTIONS).context("DATABASE_URL")
+fn connect_to(database_url: &SecretString) -> anyhow::Result<PgPool> {
+    store::pool(database_url, CONNECTIONS).context("DATABASE_URL")
 }

@@ -4,9 +4,10 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{connect, read_config};
+use super::connect_to;
 use crate::{
     clock::Clock,
+    config::PlanConfig,
     domain::calendar::CalendarId,
     reconcile::preview::{Effect, Kind, preview},
 };
@@ -34,14 +35,14 @@ pub struct PlanArgs {
 /// # Errors
 /// The policy cannot be read, the database cannot be asked.
 pub async fn plan(args: &PlanArgs) -> anyhow::Result<()> {
-    let config = read_config(&|name| match name {
+    let config = PlanConfig::from_env(&|name| match name {
         "RECORD_WHEN" => args.record_when.clone(),
         "BOT_CONFIG" => args.bot_config.clone(),
         // Not both.
         "BOT_CONFIG_FILE" => args.bot_config.as_ref().map(|_| String::new()),
         _ => None,
     })?;
-    let db = connect(&config)?;
+    let db = connect_to(&config.database_url)?;
     let mut effects: Vec<Effect> = vec![];
     let calendar = args.calendar.map(CalendarId);
     let tell = |effect: Effect| {

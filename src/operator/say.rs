@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{connect, read_config};
+use super::connect;
 use crate::{
     clock::Clock,
     domain::{calendar::CalendarId, event::EventId, settings::Said},
@@ -97,7 +97,7 @@ pub struct SetArgs {
 /// # Errors
 /// What it is about is not mirrored, the database cannot be asked.
 pub async fn say(args: &OverrideArgs) -> anyhow::Result<()> {
-    let db = connect(&read_config(&|_| None)?)?;
+    let db = connect()?;
     let found = match args.about {
         About::Event => settings::find_event(&db, EventId(args.id)).await?,
         About::Series => settings::find_series(&db, EventId(args.id)).await?,
@@ -110,7 +110,7 @@ pub async fn say(args: &OverrideArgs) -> anyhow::Result<()> {
     })?;
     let value = if args.verdict.record { "record" } else { "skip" };
     let said = (!args.verdict.clear).then_some(value);
-    carry_out(&db, &subject, "override", said, &args.saying).await
+    carry_out(&db, &subject, "override", read("override", said)?, &args.saying).await
 }
 
 /// Pauses a calendar, or everything.
@@ -119,7 +119,7 @@ pub async fn say(args: &OverrideArgs) -> anyhow::Result<()> {
 /// The calendar is not mirrored, the database cannot be asked.
 pub async fn pause(args: &PauseArgs) -> anyhow::Result<()> {
     let (db, subject) = find_paused(args).await?;
-    carry_out(&db, &subject, "pause", Some(""), &args.saying).await
+    carry_out(&db, &subject, "pause", Some(Said::Pause), &args.saying).await
 }
 
 /// Ends a pause.
@@ -132,7 +132,7 @@ pub async fn resume(args: &PauseArgs) -> anyhow::Result<()> {
 }
 
 async fn find_paused(args: &PauseArgs) -> anyhow::Result<(PgPool, Subject)> {
-    let db = connect(&read_config(&|_| None)?)?;
+    let db = connect()?;
     let subject = match args.calendar {
         None => Subject::All,
         Some(id) => {
@@ -148,14 +148,19 @@ async fn find_paused(args: &PauseArgs) -> anyhow::Result<(PgPool, Subject)> {
 /// # Errors
 /// They cannot be read, the calendar is not mirrored, the database cannot be asked.
 pub async fn set(args: &SetArgs) -> anyhow::Result<()> {
-    let db = connect(&read_config(&|_| None)?)?;
+    let db = connect()?;
     let found = settings::find_calendar(&db, CalendarId(args.calendar)).await?;
     let subject = found.with_context(|| format!("no calendar {} is mirrored", args.calendar))?;
+    let mut sayings = vec![];
     for (aspect, value) in [("record_when", &args.record_when), ("bot_config", &args.bot_config)] {
         if let Some(value) = value {
             let said = Some(value.as_str()).filter(|value| !value.trim().is_empty());
-            carry_out(&db, &subject, aspect, said, &args.saying).await?;
+            sayings.push((aspect, read(aspect, said)?));
         }
+    }
+    // Neither is said if one of them cannot be.
+    for (aspect, said) in sayings {
+        carry_out(&db, &subject, aspect, said, &args.saying).await?;
     }
     Ok(())
 }
@@ -165,9 +170,16 @@ pub async fn set(args: &SetArgs) -> anyhow::Result<()> {
 /// # Errors
 /// The database cannot be asked.
 pub async fn list() -> anyhow::Result<()> {
-    let db = connect(&read_config(&|_| None)?)?;
+    let db = connect()?;
     println!("{}", serde_json::to_string_pretty(&settings::list(&db, MAX_LISTED).await?)?);
     Ok(())
+}
+
+fn read(aspect: &str, said: Option<&str>) -> anyhow::Result<Option<Said>> {
+    match said.map(|value| Said::read(aspect, value)).transpose() {
+        Ok(said) => Ok(said),
+        Err(problem) => bail!("--{} {problem}", aspect.replace('_', "-")),
+    }
 }
 
 /// Says something, or takes it back.
@@ -175,16 +187,11 @@ async fn carry_out(
     db: &PgPool,
     subject: &Subject,
     aspect: &str,
-    said: Option<&str>,
+    said: Option<Said>,
     saying: &Saying,
 ) -> anyhow::Result<()> {
     let Saying { who, why } = saying;
     let now = Clock::system().now();
-    let said = said.map(|value| Said::read(aspect, value)).transpose();
-    let said = match said {
-        Ok(said) => said,
-        Err(problem) => bail!("--{} {problem}", aspect.replace('_', "-")),
-    };
     let mut tx = store::begin(db).await?;
     let concerned = match &said {
         Some(said) => Some(settings::set(&mut tx, subject, said, who, why, now).await?),

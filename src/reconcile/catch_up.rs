@@ -209,10 +209,12 @@ impl Reconciler {
         let (why, verdict) = match self.list_workspace(claimed, &mut run).await {
             Ok(End::Read) => return self.finish_listing(&run).await.map(|()| settled),
             Ok(End::NotYet) => return Ok(Outcome::GoesOn(self.clock.now())),
-            Ok(End::TooLong) if self.begin_listing(claimed, Some(&run)).await?.is_some() => {
-                return Ok(Outcome::GoesOn(self.clock.now()));
-            }
-            Ok(End::TooLong) => ("it would take more calls than lists of single calendars".to_owned(), None),
+            Ok(End::TooLong) => match self.begin_listing(claimed, Some(&run)).await {
+                Ok(Some(_)) => return Ok(Outcome::GoesOn(self.clock.now())),
+                Ok(None) => ("it would take more calls than lists of single calendars".to_owned(), None),
+                Err(error) if comes_to_nothing(&error, claimed) => (telemetry::chain(&error), None),
+                Err(error) => return Err(error),
+            },
             Ok(End::LacksEvents) => ("it lacks events that lists of single calendars show".to_owned(), Some(false)),
             Err(error) if comes_to_nothing(&error, claimed) || self.is_out_of_patience(&run, &error) => {
                 let says_nothing_of_lists = matches!(

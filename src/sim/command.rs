@@ -17,7 +17,7 @@ pub struct SimArgs {
     /// The API key that callers must send
     #[arg(long, default_value = DEFAULT_API_KEY)]
     pub api_key: String,
-    /// Where webhooks go; without it they wait for `POST /sim/endpoint`
+    /// Where webhooks go; without it they wait for `PUT /sim/endpoint`
     #[arg(long)]
     pub webhook_url: Option<String>,
     /// `whsec_…` that webhooks are signed with; repeat it to sign with several

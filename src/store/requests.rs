@@ -153,7 +153,7 @@ async fn find_heirs(
 pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
     let mut woken = 0;
     for kind in ["calendar", "event", "workspace"] {
-        // What is parked anew meanwhile lies behind.
+        // What is parked anew meanwhile lies behind. The workspace's key is nil.
         let mut after = Uuid::nil();
         loop {
             let step = sqlx::query_scalar!(
@@ -162,7 +162,7 @@ pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u6
                  from (
                      -- Locked in the order in which requests lock, so that the two cannot deadlock.
                      select kind, key from reconcile_queue
-                     where kind = $2 and due_at = 'infinity' and key > $3
+                     where kind = $2 and due_at = 'infinity' and key >= $3
                      order by key
                      limit 1000
                      for update

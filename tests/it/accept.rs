@@ -307,11 +307,15 @@ async fn one_delivery_that_the_database_refuses_does_not_harm_its_batch() {
 
 #[tokio::test]
 async fn only_post_is_allowed_and_other_paths_are_404() {
-    let world = World::new().await;
-    let get = |path: &str| Client::new().get(format!("{}{path}", world.replica.url)).send();
-    assert_eq!(get("/webhooks/recall").await.unwrap().status().as_u16(), 405);
-    assert_eq!(get("/").await.unwrap().status().as_u16(), 404);
-    world.finish().await;
+    for vars in [&[][..], &[("ADMIN_TOKEN", "operator-token")]] {
+        let world = World::with(vars).await;
+        let get = |path: &str| Client::new().get(format!("{}{path}", world.replica.url)).send();
+        assert_eq!(get("/webhooks/recall").await.unwrap().status().as_u16(), 405);
+        for unknown in ["/", "/webhooks/recall/", "/api/v1/none"] {
+            assert_eq!(get(unknown).await.unwrap().status().as_u16(), 404, "{unknown}");
+        }
+        world.finish().await;
+    }
 }
 
 #[tokio::test]

@@ -172,6 +172,7 @@ async fn what_cannot_be_said_is_refused_with_its_reason() {
     for (path, body, status, told) in [
         (format!("events/{event}/override"), saying("perhaps"), 400, "say record or skip"),
         (format!("events/{event}/override"), json!({ "value": "skip" }), 400, "who"),
+        (format!("events/{event}/override"), json!({ "value": "skip", "who": "a\0" }), 400, "a NUL"),
         (format!("events/{event}/series/override"), saying("skip"), 404, "an occurrence of a series"),
         (format!("events/{unknown}/override"), saying("skip"), 404, "no event"),
         (format!("calendars/{unknown}/pause"), saying(""), 404, "no calendar"),
@@ -312,7 +313,7 @@ async fn a_policy_that_was_confirmed_once_waits_again_when_it_would_remove_too_m
     world.settle().await;
     world.advance(TimeDelta::minutes(2));
     let all = &world.replica.worker.clone();
-    renew(&all).await;
+    renew(all).await;
     world.vars.insert("RECORD_WHEN", "none".to_owned());
     let none = world.another_replica().await;
     all.reconciler().leave_configuration().await.unwrap();

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
@@ -9,7 +11,7 @@ use std::{
 use rollcall::sim::{self, Delivery, Endpoint, Fault, NewCalendar, NewEvent, Sim, SimConfig};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     process::{Child, Command},
     time::timeout,
 };
@@ -75,6 +77,7 @@ async fn each_malformed_variable_stops_the_start_with_one_line_that_names_it() {
         ("SWEEP_INTERVAL", "15"),
         ("FULL_SYNC_INTERVAL", "soon"),
         ("RUST_LOG", "rollcall=shouting"),
+        ("RUST_LOG", "warning"),
         ("LOG_FORMAT", "xml"),
     ];
     for (variable, value) in cases {
@@ -86,6 +89,17 @@ async fn each_malformed_variable_stops_the_start_with_one_line_that_names_it() {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.starts_with(&format!("rollcall: {variable} ")), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
+    }
+    for variable in ["RECORD_WHEN", "ADMIN_TOKEN", "RUST_LOG"] {
+        let variables = variables("http://127.0.0.1:1", "postgres://127.0.0.1:1/none");
+        let latin_1 = OsStr::from_bytes(b"priv\xe9");
+        let output = Command::new(BINARY).arg("serve").env_clear().envs(variables).env(variable, latin_1).output();
+        let output = output.await.unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), text),
+            (Some(2), format!("rollcall: {variable} is not UTF-8: write it anew\n"))
+        );
     }
     let mut open = variables("http://127.0.0.1:1", "postgres://127.0.0.1:1/none");
     open.retain(|name, _| !name.starts_with("RECALL_WEBHOOK_"));
@@ -193,9 +207,10 @@ async fn the_binary_checks_its_own_health() {
         check.await.unwrap().status.code()
     };
     assert_eq!(check(&running.addr).await, Some(0));
-    let addr = running.addr.clone();
     running.terminate().await;
-    assert_eq!(check(&addr).await, Some(1));
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    assert_eq!(check(&closed.local_addr().unwrap().to_string()).await, Some(1));
     drop_database(&database).await;
 }
 
@@ -251,7 +266,10 @@ async fn the_commands_say_plan_and_explain_what_the_service_does() {
     let calendar = calendar.to_string();
     until(async || sim.live_bots().len() == 1).await;
 
-    let plan = command(&url, &["plan", "--record-when", "external"]).await;
+    // The service records what it has done after it has done it.
+    let external = ["plan", "--record-when", "external"];
+    until(async || command(&url, &external).await.contains("removes 1")).await;
+    let plan = command(&url, &external).await;
     assert!(plan.contains(&format!("{event} ada@acme.test: the rule does not want it (rule `external`)")), "{plan}");
     assert!(plan.ends_with("This policy adds 0 bots, removes 1, changes 0; 0 events stay as they are.\n"), "{plan}");
     let plan = command(&url, &["plan", "--bot-config", r#"{"bot_name":"N"}"#, "--calendar", &calendar, "--json"]).await;
@@ -262,9 +280,13 @@ async fn the_commands_say_plan_and_explain_what_the_service_does() {
     let said = command(&url, &["override", "event", &event, "--skip", "--who", "ann", "--why", "asked to"]).await;
     assert_eq!(said, "1 events are looked at again\n");
     until(async || sim.live_bots().is_empty()).await;
+    until(async || command(&url, &["explain", &event]).await.contains("Decided by skip")).await;
     let told = command(&url, &["explain", &event]).await;
     assert!(told.contains("Decided by skip for this event, set by ann: asked to, after a setting by ann."), "{told}");
-    let settings = command(&url, &["settings"]).await;
+    // Of another machine's policy there may be no file.
+    let elsewhere = [("DATABASE_URL", url.as_str()), ("BOT_CONFIG_FILE", "/does/not/exist.json")];
+    let settings = Command::new(BINARY).arg("settings").env_clear().envs(elsewhere).output().await.unwrap();
+    let settings = String::from_utf8(settings.stdout).unwrap();
     assert!(settings.contains(r#""why": "asked to""#), "{settings}");
     command(&url, &["override", "event", &event, "--clear"]).await;
     until(async || sim.live_bots().len() == 1).await;

@@ -557,6 +557,18 @@ async fn what_is_parked_is_woken_anew_and_what_waits_is_left_to_wait() {
 }
 
 #[tokio::test]
+async fn a_list_of_the_workspace_that_is_parked_is_woken_too() {
+    let queue = Queue::new().await;
+    queue.request(Key::Workspace, None).await;
+    let claimed = queue.claim().await.unwrap();
+    queue::park(&queue.0.db, &claimed, "for good", queue.0.now()).await.unwrap();
+    assert_eq!(requests::wake_parked(&mut queue.0.db.acquire().await.unwrap(), queue.0.now()).await.unwrap(), 1);
+    let claimed = queue.claim().await.unwrap();
+    queue.settle(&claimed).await.unwrap();
+    queue.0.finish().await;
+}
+
+#[tokio::test]
 async fn a_meeting_about_to_begin_goes_before_all_that_waits() {
     let queue = Queue::new().await;
     let event = || Key::Event(EventId(Uuid::new_v4()));
