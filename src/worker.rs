@@ -45,8 +45,6 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long the key of a meeting that is about to begin rests after a failed turn, at most.
 const URGENT_PAUSE: TimeDelta = TimeDelta::seconds(30);
-/// After so many failed turns, and as many more each time, a calendar's list is read from its beginning.
-const GIVES_UP_PLACE: i32 = 5;
 /// How long an event rests, at least, for which a replica with an older configuration had no budget.
 const OLDER_PAUSE: TimeDelta = TimeDelta::seconds(10);
 /// How often to say that this configuration runs: a few times before it no longer counts as running.
@@ -180,6 +178,9 @@ impl Worker {
         let (blocked, is_newest) = (self.blocked_classes(now), self.reconciler.configuration.is_newest());
         let wanted = Wanted { keys, listings, blocked: &blocked, is_newest };
         let claimed = queue::claim(&self.reconciler.db, wanted, now, LEASE).await?;
+        if claimed.is_empty() {
+            self.reconciler.health.end_probe(now);
+        }
         let listed = claimed.iter().filter(|claimed| claimed.key.is_listing()).count();
         let has_more = claimed.len() >= keys || listed >= listings;
         Ok((claimed, has_more))
@@ -292,10 +293,6 @@ impl Worker {
                 let at = at.min(latest_retry(claimed, now));
                 let in_secs = (at - now).as_seconds_f64();
                 tracing::warn!(error = text, attempt, in_secs, "turn failed; trying again");
-                // What fails may be the place where the list was left.
-                if matches!(claimed.key, Key::Calendar(_)) && attempt % GIVES_UP_PLACE == 0 {
-                    queue::forget_progress(db, claimed).await?;
-                }
                 queue::retry(db, claimed, at, &text, now).await
             }
             Verdict::StartOver(at) => {
@@ -345,7 +342,6 @@ impl Worker {
     }
 }
 
-/// Says now and then that this configuration runs.
 /// Says all along that this configuration runs, and requests what it has yet to decide on. The latter may take minutes, in which it has
 /// to go on to say so: or else an older one would pass for the newest.
 async fn keep_registered(reconciler: Arc<Reconciler>) {

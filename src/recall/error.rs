@@ -126,18 +126,22 @@ const AUTH_CODES: [&str; 3] = ["not_authenticated", "authentication_failed", "pe
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// Reads any of the three documented error bodies: its code, else the fields it complains of; and whether it says that the event has
-/// ended. `None` if it is no JSON object, which all of the API's own are. Only lower case is kept, as in all documented codes and fields: no key survives that (P10).
+/// ended. `None` if it is no JSON object, which all of the API's own are as far as they are documented. Only lower case is kept, as in all documented codes and fields: no key survives that (P10).
 fn read_complaint(body: &[u8]) -> Option<(String, bool)> {
     #[derive(Deserialize)]
     struct Complaint {
         #[serde(default)]
-        code: Option<String>,
+        code: serde_json::Value,
         #[serde(flatten)]
         fields: serde_json::Map<String, serde_json::Value>,
     }
     let complaint: Complaint = serde_json::from_slice(body).ok()?;
     let has_ended = serde_json::Value::Object(complaint.fields.clone()).to_string().contains("has ended");
-    let code = complaint.code.unwrap_or_else(|| complaint.fields.keys().cloned().collect::<Vec<_>>().join(" "));
+    let code = complaint
+        .code
+        .as_str()
+        .map(str::to_owned)
+        .unwrap_or_else(|| complaint.fields.keys().cloned().collect::<Vec<_>>().join(" "));
     let code = code.chars().filter(|c| c.is_ascii_lowercase() || "_ ".contains(*c)).take(CODE_CHARS).collect();
     Some((code, has_ended))
 }
@@ -165,6 +169,7 @@ mod tests {
         let read = Error::refused("Retrieve Calendar", CallClass::Read, StatusCode::FORBIDDEN, None, b"<html>");
         assert_eq!(read.failure(), Failure::Ours);
         assert_eq!(failure(404, r#"{"detail":"Not found."}"#), Failure::NotFound);
+        assert_eq!(failure(404, r#"{"code":404}"#), Failure::NotFound);
         assert_eq!(failure(404, "default backend - 404"), Failure::Transient, "nobody says that anything is gone");
         assert_eq!(failure(405, ""), Failure::Permanent);
         assert_eq!(failure(409, ""), Failure::Conflict);

@@ -11,6 +11,7 @@ use std::sync::{
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::Reconciler;
@@ -32,6 +33,8 @@ pub struct Standing {
     /// The newest generation, as it was seen last.
     newest: Arc<AtomicI64>,
     is_held_back: Arc<AtomicBool>,
+    /// Held while what is undecided is requested: that may take minutes, and once at a time is enough.
+    requesting: Arc<Mutex<()>>,
 }
 
 impl Standing {
@@ -87,6 +90,7 @@ pub async fn register(
         generation: Arc::default(),
         newest: Arc::default(),
         is_held_back: Arc::default(),
+        requesting: Arc::default(),
     };
     let mut registered = configure(tx, standing.replica, policy, Replica::Starts, now).await?;
     if would_be_held_back {
@@ -117,7 +121,7 @@ async fn configure(
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn request_undecided(db: &PgPool, generation: i64, now: DateTime<Utc>) -> Result<u64, store::Error> {
+async fn request_undecided(db: &PgPool, generation: i64, now: DateTime<Utc>) -> Result<u64, store::Error> {
     let mut db = db.acquire().await?;
     let asking = configurations::asking(&mut *db, generation).await?;
     let Some(asking) = asking.filter(|asking| asking.is_due) else { return Ok(0) };
@@ -152,6 +156,7 @@ impl Reconciler {
     /// # Errors
     /// The database's.
     pub async fn request_undecided(&self, undecided: Undecided) -> Result<(), store::Error> {
+        let _requesting = self.configuration.requesting.lock().await;
         let (generation, now) = (self.configuration.generation(), self.clock.now());
         let requested = match undecided {
             Undecided::OfNew => request_undecided(&self.db, generation, now).await?,
@@ -164,6 +169,14 @@ impl Reconciler {
             tracing::info!(requested, "the configuration looks at what it has yet to decide on");
         }
         Ok(())
+    }
+
+    /// The sweep's: again what was not requested to the end. Returns how many.
+    pub(super) async fn request_undecided_still(&self, now: DateTime<Utc>) -> Result<u64, store::Error> {
+        match self.configuration.requesting.try_lock() {
+            Ok(_requesting) => request_undecided(&self.db, self.configuration.generation(), now).await,
+            Err(_) => Ok(0),
+        }
     }
 
     /// Says that this process ends.

@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, LONGEST_MEETING, LONGEST_READING, Outcome, Reconciler, configuration, lost_place};
+use super::{Error, LONGEST_MEETING, LONGEST_READING, Outcome, Reconciler, lost_place};
 use crate::{
     domain::budget::CallClass,
     recall::{Failure, PageQuery},
@@ -145,7 +145,7 @@ impl Reconciler {
         decisions::forget_left_behind(&mut *db, now - LONGEST_MEETING).await?;
         bot_keys::forget_open(&mut *db, now - LONGEST_MEETING).await?;
         drop(db);
-        let undecided = configuration::request_undecided(&self.db, self.configuration.generation(), now).await?;
+        let undecided = self.request_undecided_still(now).await?;
         metrics::counter!(telemetry::SWEEPS).increment(1);
         tracing::info!(
             listed = progress.calendars,

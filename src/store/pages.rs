@@ -219,6 +219,7 @@ async fn mirror_part(
              returning id
          ), gone_on as (
              update reconcile_queue set
+                 attempt = case when kind = 'calendar' then 0 else attempt end,
                  progress = jsonb_set($19::jsonb, '{changed}', to_jsonb(
                      coalesce(($19::jsonb->>'changed')::int8, 0) + $34::int8 + (select count(*) from written)))
              where kind = $20 and key = $21 and lease_token = $22

@@ -449,8 +449,9 @@ pub async fn come_back(
 }
 
 /// Ends a turn that failed for now: it is tried again at `due_at`. A turn that a request brought forward, and that failed as
-/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up. So does
-/// one that was requested while the turn was taken, as if that had come right after it.
+/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up. What is
+/// requested while the turn is taken is due at once, but once in a pause. A calendar's list that has come no further in five turns is
+/// begun anew: what fails may be the place where it was left.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
@@ -466,6 +467,8 @@ pub async fn retry(
              leased_until = null, lease_token = null, last_error = $4,
              is_due = generation <> $7 and not coalesce(rests_until > $6, false),
              attempt = attempt + case when rests_until > $6 then 0 else 1 end,
+             progress = case when kind = 'calendar' and attempt % 5 = 4 and not coalesce(rests_until > $6, false)
+                             then null else progress end,
              due_at = case when rests_until > $6 then least(rests_until, $5) when generation <> $7 then $6 else $5 end,
              rests_until = case when rests_until > $6 then least(rests_until, $5) else $5 end
          where kind = $1 and key = $2 and lease_token = $3",

@@ -153,7 +153,7 @@ async fn find_heirs(
 pub async fn wake_parked(db: &mut PgConnection, now: DateTime<Utc>) -> Result<u64, Error> {
     let mut woken = 0;
     for kind in ["calendar", "event", "workspace"] {
-        // What is parked anew meanwhile lies behind. The workspace's key is nil.
+        // What is parked anew meanwhile lies behind, but for the last. The workspace's key is nil.
         let mut after = Uuid::nil();
         loop {
             let step = sqlx::query_scalar!(

@@ -231,6 +231,23 @@ async fn keys_that_make_no_call_do_not_keep_an_api_that_is_well_waiting() {
 }
 
 #[tokio::test]
+async fn a_look_for_keys_that_finds_none_does_not_count_as_a_try() {
+    let mut world = World::new().await;
+    world.expect_errors();
+    let calendars = [world.calendar("ada@acme.test").await, world.calendar("bob@acme.test").await];
+    world.sim.touch_calendar(calendars[0]);
+    world.sim.fail_next(Endpoint::Any, Fault::Status(401), 1);
+    world.settle().await;
+    world.advance(TimeDelta::seconds(30));
+    assert!(!world.replica.worker.take_one_turn().await.unwrap(), "the refused key rests for longer");
+    world.sim.touch_calendar(calendars[1]);
+    world.sim.deliver_due().await;
+    assert!(world.replica.worker.take_one_turn().await.unwrap());
+    world.advance(TimeDelta::minutes(3));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_calendar_that_goes_while_its_list_waits_is_found_to_be_gone() {
     let world = World::new().await;
     let calendar = world.calendar("ada@acme.test").await;
@@ -259,7 +276,7 @@ async fn a_place_in_a_list_that_always_fails_is_given_up() {
     world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 5);
     world.settle().await;
     for _ in 0..5 {
-        world.advance(TimeDelta::minutes(5));
+        world.advance(TimeDelta::minutes(1));
         world.settle().await;
     }
     let lists = world.sim.calls().into_iter().filter(|call| call.endpoint == Endpoint::ListEvents);
@@ -267,6 +284,27 @@ async fn a_place_in_a_list_that_always_fails_is_given_up() {
     let (failed, anew) = ([true; 5], [false, true, true]);
     assert_eq!(places, [&[false], &failed[..], &anew].concat(), "at which places it was listed");
     assert_eq!(world.sim.live_bots().len(), 5);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_whose_pages_fail_one_by_one_goes_on_where_it_was() {
+    let world = World::new().await;
+    world.sim.knobs(|knobs| knobs.page_size = 1);
+    let calendar = world.calendar("ada@acme.test").await;
+    let at = |n| NewEvent::new("Meeting", world.in_minutes(600), 30).at(&format!("https://acme.zoom.us/j/{n}"));
+    world.sim.create_events(calendar, (0..7).map(at).collect());
+    world.sim.clear_calls();
+    for _ in 0..6 {
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Latency(0), 1);
+        world.sim.fail_next(Endpoint::ListEvents, Fault::Status(500), 1);
+    }
+    for _ in 0..7 {
+        world.settle().await;
+        world.advance(TimeDelta::minutes(1));
+    }
+    assert_eq!(world.count_calls(Endpoint::ListEvents), 7 + 6, "each page, and each failure");
+    assert_eq!(world.sim.live_bots().len(), 7);
     world.finish().await;
 }
 

@@ -64,12 +64,6 @@ impl Watch {
         self.late_keys.extend(under_way.filter_map(|call| Some(call.body["deduplication_key"].as_str()?.to_owned())));
     }
 
-    /// The event was deleted just now.
-    pub fn is_deleted(&mut self, event: Uuid, sim: &Sim) {
-        let version = sim.event(event).and_then(|event| event["updated_at"].as_str()?.parse().ok());
-        self.past.unseen_deletions.extend(version.map(|version| (event, version)));
-    }
-
     /// P5. Returns what was mirrored before.
     async fn look_at_mirror(&mut self, stage: &Stage<'_>) -> Result<BTreeMap<Uuid, Mirrored>, Violation> {
         let rows = sqlx::query(
@@ -91,10 +85,10 @@ impl Watch {
                 return Err(Violation::new("the mirror went back", format!("event {id}")));
             }
         }
-        if !self.past.unseen_deletions.is_empty() {
+        if !self.past.unseen.is_empty() {
             let joining = stage.now() + stage.policy().join_early;
             let is_unseen = |is: &Mirrored, at: DateTime<Utc>| is.updated_at < at || is.start_time <= joining;
-            self.past.unseen_deletions.retain(|id, at| self.mirrored.get(id).is_none_or(|is| is_unseen(is, *at)));
+            self.past.unseen.retain(|id, at| self.mirrored.get(id).is_none_or(|is| is_unseen(is, *at)));
         }
         Ok(before)
     }

@@ -74,28 +74,14 @@ impl Seen {
         self.calendars.iter().any(|(calendar, events)| events.iter().any(|event| is_lost(calendar, event)))
     }
 
-    /// Whether the meeting's bot went with a calendar that Recall was cut off from, while its event moved to another one: where
-    /// that is noticed after the start, nothing tells that nobody sent the bot away.
-    fn went_with_former_calendar(&self, key: &str, meeting: &Wanted) -> bool {
-        let is_cut_off_since = |bot: &Bot, calendar: &Value| {
-            bot.config["metadata"]["rollcall_calendar_id"] == calendar["id"]
-                && disconnected_at(calendar) >= Some(bot.created_at)
-        };
-        let is_on = |events: &[Value], id: &Uuid| events.iter().any(|event| event["id"] == *id.to_string());
-        let went = self.bots.iter().filter(|bot| bot.key == key && bot.state == BotState::Removed);
-        went.filter(|bot| !bot.events.is_disjoint(&meeting.events)).any(|bot| {
-            let mut former = self.calendars.iter().filter(|(calendar, _)| is_cut_off_since(bot, calendar));
-            former.any(|(_, events)| !bot.events.iter().any(|id| is_on(events, id)))
-        })
-    }
-
-    /// Whether the meeting's bot went with an event that was deleted and is restored: where both are noticed after the start,
-    /// nothing tells that nobody sent the bot away.
-    fn went_with_restored_event(&self, meeting: &Wanted, past: &Past) -> bool {
+    /// Whether the meeting's bot went while nobody looked: with its event, which is restored since, or with a calendar that Recall was
+    /// cut off from and that its event has left or come to. Where that is noticed after the start, nothing tells that no person sent
+    /// the bot away.
+    fn went_unseen(&self, meeting: &Wanted, past: &Past) -> bool {
         let went = self.bots.iter().filter(|bot| bot.state == BotState::Removed && bot.event_start == meeting.start);
         went.flat_map(|bot| bot.events.iter().map(move |event| (event, bot.created_at))).any(|(event, scheduled_at)| {
-            let deleted_at = past.unseen_deletions.get(event).filter(|_| meeting.events.contains(event));
-            deleted_at.is_some_and(|deleted_at| (scheduled_at..meeting.start).contains(deleted_at))
+            let changed_at = past.unseen.get(event).filter(|_| meeting.events.contains(event));
+            changed_at.is_some_and(|changed_at| (scheduled_at..meeting.start).contains(changed_at))
         })
     }
 
@@ -133,8 +119,8 @@ pub struct Past {
     /// Keys of calls that the service was about to make, or made, and does not know what became of, and of bots that were scheduled
     /// for events of which it cannot be told any more when they went, each with the event.
     pub in_doubt: BTreeSet<(String, Uuid)>,
-    /// Events that were deleted, and when, which the service could not see before their bot was to join.
-    pub unseen_deletions: BTreeMap<Uuid, DateTime<Utc>>,
+    /// Events that were deleted, or moved to another calendar, and when, which the service could not see before their bot was to join.
+    pub unseen: BTreeMap<Uuid, DateTime<Utc>>,
 }
 
 /// That the bots are those that the calendars and `policy` ask for.
@@ -162,10 +148,7 @@ pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Viola
         });
         // Nobody can be asked any more whether there is a bot.
         let is_in_doubt = past.in_doubt.iter().any(|(of, event)| of == key && !seen.has(*event));
-        let is_in_doubt = is_in_doubt
-            || seen.has_lost(meeting, policy.join_early)
-            || seen.went_with_former_calendar(key, meeting)
-            || seen.went_with_restored_event(meeting, past);
+        let is_in_doubt = is_in_doubt || seen.has_lost(meeting, policy.join_early) || seen.went_unseen(meeting, past);
         if of_meeting.is_empty() && !is_served && !is_in_doubt && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }

@@ -72,10 +72,12 @@ impl Stage<'_> {
                 self.site.proxy.cut_in(messages, after_acting);
                 watch.late_payments += 1;
             }
-            Operation::Delete { event } => {
-                let id = nth(&self.events(), event).filter(|id| !self.is_deleted(*id));
+            Operation::Delete { event } | Operation::Transfer { event, .. } => {
+                let id = nth(&self.events(), event);
+                let before = id.and_then(|id| self.version(id));
                 self.let_people_act(operation);
-                on(id, |id| watch.is_deleted(id, &self.sim));
+                let after = id.and_then(|id| Some((id, self.version(id)?)));
+                watch.past.unseen.extend(after.filter(|(_, version)| before != Some(*version)));
             }
             Operation::Sweep => self.request_sweep().await,
             Operation::Deliver => _ = self.sim.deliver_due().await,
@@ -182,8 +184,8 @@ impl Stage<'_> {
         events.into_iter().rev().map(|(_, id)| id).collect()
     }
 
-    fn is_deleted(&self, event: Uuid) -> bool {
-        self.sim.event(event).is_none_or(|event| event["is_deleted"] == true)
+    fn version(&self, event: Uuid) -> Option<DateTime<Utc>> {
+        self.sim.event(event)?["updated_at"].as_str()?.parse().ok()
     }
 
     fn meeting(&self, in_minutes: i64, minutes: i64, link: Option<usize>) -> NewEvent {
