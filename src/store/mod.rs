@@ -36,8 +36,6 @@ const STATEMENT_TIMEOUT: &str = "30s";
 /// How long a statement waits for a row.
 const LOCK_TIMEOUT: &str = "10s";
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
-
 /// What can go wrong in the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -149,7 +147,10 @@ pub async fn migrate(url: &SecretString) -> Result<(), Error> {
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(connect_options(url)?);
-    let migrated = MIGRATOR.run(&pool).await.map_err(|error| match error {
+    let mut migrator = sqlx::migrate!();
+    // A release before this one may start again, in a rollback or in the middle of a rollout: migrations only add.
+    migrator.set_ignore_missing(true);
+    let migrated = migrator.run(&pool).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _)
             if is_passing(&error) =>
         {

@@ -226,6 +226,23 @@ async fn a_migration_that_fails_stops_the_start() {
 }
 
 #[tokio::test]
+async fn a_release_starts_though_a_later_one_has_migrated() {
+    let sim = live_sim().await;
+    let world = World::new().await;
+    world
+        .execute(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+             values (9999, 'of a later release', true, '', 0)",
+        )
+        .await;
+    let app = start_app(&sim, &world.vars["DATABASE_URL"]).await;
+    let readyz = format!("http://{}/readyz", app.addr());
+    until(async || reqwest::get(&readyz).await.unwrap().status().as_u16() == 200).await;
+    app.stop().await;
+    world.finish_as_it_is().await;
+}
+
+#[tokio::test]
 async fn readyz_is_503_until_the_schema_is_up_to_date() {
     let sim = live_sim().await;
     let world = World::new().await;
