@@ -324,8 +324,8 @@ async fn prepare_database(
     }
 }
 
-/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep. What the configuration has yet
-/// to decide on the worker requests.
+/// Migrates, and says so; makes the budget's slots, registers the configuration, and asks for a sweep. What the configuration
+/// has yet to decide on the worker requests.
 ///
 /// # Errors
 /// See [`PrepareError`].

@@ -342,8 +342,8 @@ impl Worker {
     }
 }
 
-/// Says all along that this configuration runs, and requests what it has yet to decide on. The latter may take minutes, in which it has
-/// to go on to say so: or else an older one would pass for the newest.
+/// Says all along that this configuration runs, and requests what it has yet to decide on. The latter may take minutes, in
+/// which it has to go on to say so: or else an older one would pass for the newest.
 async fn keep_registered(reconciler: Arc<Reconciler>) {
     let mut requests = JoinSet::new();
     let mut undecided = Some(Undecided::OfNew);

@@ -125,8 +125,9 @@ const AUTH_CODES: [&str; 3] = ["not_authenticated", "authentication_failed", "pe
 /// A 429 without `Retry-After`: a quarter of the API's window.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(15);
 
-/// Reads any of the three documented error bodies: its code, else the fields it complains of; and whether it says that the event has
-/// ended. `None` if it is no JSON object, which all of the API's own are as far as they are documented. Only lower case is kept, as in all documented codes and fields: no key survives that (P10).
+/// Reads any of the three documented error bodies: its code, else the fields it complains of; and whether it says that the event
+/// has ended. `None` if it is no JSON object, which all of the API's own are as far as they are documented. Only lower case is
+/// kept, as in all documented codes and fields: no key survives that (P10).
 fn read_complaint(body: &[u8]) -> Option<(String, bool)> {
     #[derive(Deserialize)]
     struct Complaint {

@@ -335,7 +335,7 @@ impl Run {
         }
     }
 
-    /// From when on the run before has to be repeated, unless this one has done so, or it was itself the last of so many repetitions.
+    /// From when on the run before has to be repeated, unless this one has done so, or it was the last of so many repetitions.
     fn slipped_since(&self) -> Option<DateTime<Utc>> {
         let slipped = self.paged_before.filter(|_| self.has_slipped && self.repeats < MOST_REPEATS)?;
         self.from.is_some_and(|from| from > slipped.since).then_some(slipped.since)

@@ -449,9 +449,9 @@ pub async fn come_back(
 }
 
 /// Ends a turn that failed for now: it is tried again at `due_at`. A turn that a request brought forward, and that failed as
-/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up. What is
-/// requested while the turn is taken is due at once, but once in a pause. A calendar's list that has come no further in five turns is
-/// begun anew: what fails may be the place where it was left.
+/// well, costs no attempt and does not lengthen the pause that it interrupted: webhooks during an outage must not add up. What
+/// is requested while the turn is taken is due at once, but once in a pause. A calendar's list that has come no further in five
+/// turns is begun anew: what fails may be the place where it was left.
 ///
 /// # Errors
 /// `LeaseLost`, or the database's.
