@@ -165,8 +165,9 @@ impl Reconciler {
                     .answerable()
                     .is_some_and(|answers| since < answers.since && claimed.generation <= answers.generation);
                 let is_one_of_many = outlook.waiting >= i64::from(from_keys) && !is_left_out;
-                let until = if is_answered { run.patience_ends } else { run.patience_ends.min(now + ASKING) };
-                (is_answered || is_one_of_many).then_some(until)
+                // Not until the patience ends, even if it is answered: the list may end, and release those that wait for it,
+                // before this key does.
+                (is_answered || is_one_of_many).then_some(run.patience_ends.min(now + ASKING))
             }
             // It has yet to begin.
             (Some(attempt), None) => (attempt == 0).then_some(now + ASKING),

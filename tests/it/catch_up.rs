@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
+    reconcile::Outcome,
     sim::{Endpoint, Fault, NewCalendar, NewEvent, WorkspaceLists},
     store::{
-        requests,
+        queue, requests,
         workspace_listing::{self, Answerable},
     },
 };
@@ -14,7 +15,11 @@ use serde_json::json;
 use sqlx::Executor;
 use uuid::Uuid;
 
-use crate::{life::until, world::World};
+use crate::{
+    life::until,
+    queue::{any, wake_and_claim},
+    world::World,
+};
 
 const CALENDARS: usize = 20;
 
@@ -438,6 +443,29 @@ async fn a_list_that_would_begin_anew_and_is_refused_comes_to_nothing() {
     settle(&world).await;
     assert_bots_at(&world, &events, start);
     assert_eq!(count_lists(&world).0, 5);
+    world.finish().await;
+}
+
+/// Until then the list may have ended, and released those that waited for it.
+#[tokio::test]
+async fn a_calendar_that_was_in_hand_when_a_list_began_looks_again_soon() {
+    let (world, events) = trusted_workspace().await;
+    let start = world.in_minutes(301);
+    move_all(&world, &events, 301);
+    world.sim.deliver_due().await;
+    let claimed = wake_and_claim(&world.db, any(1), world.now()).await.pop().unwrap();
+    world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
+    let worker = world.replica.worker.clone();
+    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    world.until(|| world.sim.hanging() == 1).await;
+    let outcome = world.replica.worker.reconciler().turn(&claimed).await.unwrap();
+    let Outcome::GoesOn(until) = outcome else { panic!("{outcome:?}") };
+    world.sim.release();
+    turns.await.unwrap();
+    assert!(until <= world.now() + TimeDelta::seconds(20), "{until}");
+    queue::put_off(&world.db, &claimed, until, None, world.now()).await.unwrap();
+    settle(&world).await;
+    assert_bots_at(&world, &events, start);
     world.finish().await;
 }
 

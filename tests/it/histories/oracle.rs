@@ -61,9 +61,11 @@ impl Seen {
         }
     }
 
-    /// Whether an event of the meeting was deleted, or its calendar cut off, about when its bot joined, or later.
-    fn has_lost(&self, meeting: &Wanted, join_early: TimeDelta) -> bool {
+    /// Whether an event of the meeting was deleted, or its calendar cut off, about when its bot joined, or later; or a bot went then,
+    /// though its event has another link since.
+    fn has_lost(&self, key: &str, meeting: &Wanted, join_early: TimeDelta) -> bool {
         let nearly = meeting.start - join_early - TimeDelta::minutes(1);
+        let went = |bot: &Bot| bot.key == key && bot.state == BotState::Removed && bot.ended_at >= Some(nearly);
         let is_lost = |calendar: &Value, event: &Value| {
             let deleted_at = time(event, "updated_at").filter(|_| event["is_deleted"] == true);
             let lost_at = deleted_at.max(disconnected_at(calendar));
@@ -72,6 +74,7 @@ impl Seen {
                 && lost_at.is_some_and(|lost_at| lost_at >= nearly)
         };
         self.calendars.iter().any(|(calendar, events)| events.iter().any(|event| is_lost(calendar, event)))
+            || self.bots.iter().any(went)
     }
 
     /// Whether the meeting's bot went while nobody looked: with its event, which is restored since, or with a calendar that Recall was
@@ -148,7 +151,8 @@ pub fn check_bots(seen: &Seen, policy: &Policy, past: &Past) -> Result<(), Viola
         });
         // Nobody can be asked any more whether there is a bot.
         let is_in_doubt = past.in_doubt.iter().any(|(of, event)| of == key && !seen.has(*event));
-        let is_in_doubt = is_in_doubt || seen.has_lost(meeting, policy.join_early) || seen.went_unseen(meeting, past);
+        let is_in_doubt =
+            is_in_doubt || seen.has_lost(key, meeting, policy.join_early) || seen.went_unseen(meeting, past);
         if of_meeting.is_empty() && !is_served && !is_in_doubt && !meeting.events.iter().any(had_bot) {
             return Err(Violation::new("a meeting under way never had a bot", key.clone()));
         }
