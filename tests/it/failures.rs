@@ -465,6 +465,7 @@ async fn where_all_is_404_nothing_passes_for_gone() {
         let event = world.meeting(calendar);
         world.settle().await;
         world.sim.fail_next(Endpoint::Any, Fault::Body { status: 404, body: body.into() }, 1000);
+        // What is answered as the API would is believed of a calendar that a webhook is about.
         if !body.starts_with('{') {
             world.sim.touch_calendar(calendar);
         }
