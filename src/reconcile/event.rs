@@ -346,9 +346,10 @@ impl Reconciler {
             answer: Some(&said),
         };
         let before = known.still_scheduled().map(|scheduled| scheduled.key.as_str());
-        // What is listed with another key than was asked for, though only one can be scheduled, has joined: early, perhaps.
+        // What is listed with another key than was asked for, though only one can be scheduled, has joined: early, perhaps. It may be
+        // listed with any start: that of its event.
         let joined_by = received_at + self.policy.join_early;
-        let left_behind = left_behind(before, &answer.bots, scheduled.as_ref(), received_at, joined_by);
+        let left_behind = left_behind(before, answer.bots.iter(), scheduled.as_ref(), received_at, joined_by);
         decisions::leave_behind(&mut *tx, &left_behind, received_at).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), received_at).await?;
         decisions::record(&mut *tx, &decision, received_at).await?;
@@ -458,7 +459,8 @@ impl Reconciler {
         let by = known.had_bots_until(now);
         // One that is not listed where another is that has joined was replaced in time, by a call whose answer was lost.
         let is_listed = |key: &&str| known.event.has_bot(key) || known.event.bots.iter().all(|bot| bot.is_future(now));
-        let left_behind = left_behind(before.filter(is_listed), &known.event.bots, scheduled.as_ref(), by, by);
+        let joined = known.event.bots.iter().filter(|bot| !bot.is_future(by));
+        let left_behind = left_behind(before.filter(is_listed), joined, scheduled.as_ref(), by, by);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), now).await?;
         decisions::record(&mut *tx, &decision, now).await?;
@@ -495,19 +497,18 @@ fn accepted(answer: &Event, scheduled: &Scheduled) -> String {
     }
 }
 
-/// The keys of bots that have joined by now, were scheduled for the event `before` or are listed with it, and are not what it
+/// The keys of bots that have joined by now, were scheduled for the event `before` or are `listed` with it, and are not what it
 /// asks for. Those that are listed have joined if they were to until `joined_by`.
 fn left_behind<'a>(
     before: Option<&'a str>,
-    bots: &'a [ObservedBot],
+    listed: impl Iterator<Item = &'a ObservedBot>,
     scheduled: Option<&Scheduled>,
     now: DateTime<Utc>,
     joined_by: DateTime<Utc>,
 ) -> Vec<&'a str> {
     let has_joined = |key: &str, by| start_in(key).is_some_and(|start| start <= by && now - start < LONGEST_MEETING);
     let before = before.filter(|key| has_joined(key, now));
-    let listed = bots.iter().filter(|bot| !bot.is_future(joined_by)).map(|bot| bot.deduplication_key.as_str());
-    let listed = listed.filter(|key| has_joined(key, joined_by));
+    let listed = listed.map(|bot| bot.deduplication_key.as_str()).filter(|key| has_joined(key, joined_by));
     let is_asked_for = |key: &&str| scheduled.is_some_and(|scheduled| scheduled.key == *key);
     before.into_iter().chain(listed).filter(|key| !is_asked_for(key)).collect()
 }

@@ -633,3 +633,26 @@ async fn what_a_turn_records_that_went_on_after_its_lease_is_looked_at_again() {
     ])
     .await;
 }
+
+/// It joined before it was noticed that its event had moved, and seemed to be one that was still to join. A meeting at the time it
+/// was for was sent a second bot.
+#[tokio::test]
+async fn a_bot_that_joined_and_is_listed_with_its_events_new_start_stays_behind() {
+    survives(&[
+        Turn(MoveBots),
+        Turn(BotStartIsEventStart),
+        JoinEarly { minutes: 10 },
+        Connect { person: 3, is_outlook: false },
+        Create { calendar: 2, in_minutes: 15, minutes: 30, link: Some(0) },
+        Turns { replica: 2, count: 20 },
+        Create { calendar: 2, in_minutes: -30, minutes: 60, link: Some(0) },
+        Create { calendar: 3, in_minutes: 0, minutes: 60, link: Some(0) },
+        Move { event: 3, in_minutes: -15 },
+        Move { event: 1, in_minutes: 45 },
+        DeliverOne { webhook: 5 },
+        Advance { minutes: 10 },
+        Turns { replica: 0, count: 20 },
+        Create { calendar: 3, in_minutes: 0, minutes: 30, link: Some(0) },
+    ])
+    .await;
+}
