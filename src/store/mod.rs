@@ -5,6 +5,7 @@ pub mod bot_keys;
 pub mod budget;
 pub mod calendars;
 pub mod configurations;
+mod connect;
 pub mod decisions;
 pub mod deliveries;
 pub mod events;
@@ -18,13 +19,10 @@ pub mod scratch;
 pub mod settings;
 pub mod workspace_listing;
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::{
-    Connection, PgConnection, PgPool, Postgres, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use secrecy::SecretString;
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, postgres::PgPoolOptions};
 
 /// How long to wait for a connection. Short enough that a webhook is answered well within Recall's 15 s.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +87,11 @@ fn is_passing(error: &sqlx::Error) -> bool {
 /// # Errors
 /// `url` is not a Postgres URL.
 pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = connect_options(url)?.options([
+    let (options, ignored) = connect::read(url)?;
+    if !ignored.is_empty() {
+        tracing::warn!("DATABASE_URL has parameters that are not known, and so are ignored: {}", ignored.join(", "));
+    }
+    let options = options.application_name("rollcall").options([
         ("statement_timeout", STATEMENT_TIMEOUT),
         ("lock_timeout", LOCK_TIMEOUT),
         // A transaction whose process was cut off from the database must not hold its locks for ever.
@@ -131,10 +133,6 @@ pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, Error>
     Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
 }
 
-fn connect_options(url: &SecretString) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(PgConnectOptions::from_str(url.expose_secret())?.application_name("rollcall"))
-}
-
 /// Brings the schema up to date. Replicas that start together take turns, by an advisory lock.
 ///
 /// On a connection of its own: a migration may take longer than other statements may, and one that fails keeps the lock for as
@@ -146,7 +144,7 @@ pub async fn migrate(url: &SecretString) -> Result<(), Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(connect_options(url)?);
+        .connect_lazy_with(connect::read(url)?.0.application_name("rollcall"));
     let mut migrator = sqlx::migrate!();
     // A release before this one may start again, in a rollback or in the middle of a rollout: migrations only add.
     migrator.set_ignore_missing(true);

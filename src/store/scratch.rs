@@ -3,13 +3,13 @@
 //! Its name is ours alone (`rollcall_demo_` and hexadecimal digits), so it can stand in a statement unquoted, and dropping it
 //! can hit nothing else.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use super::Error;
+use super::{Error, connect};
 
 /// How long the server may take to answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ impl Scratch {
     /// # Errors
     /// `Unavailable` if the server cannot be reached, `Refused` if the user may not create databases.
     pub async fn create(url: &SecretString) -> Result<Self, Error> {
-        let server = PgConnectOptions::from_str(url.expose_secret())?.application_name("rollcall demo");
+        let server = connect::read(url)?.0.application_name("rollcall demo");
         let name = format!("rollcall_demo_{:08x}", fastrand::u32(..));
         let scratch = Self { server, name };
         scratch.tell_server(format!("create database {}", scratch.name)).await?;

@@ -127,10 +127,11 @@ async fn a_mistake_in_the_rule_stops_the_start_and_is_shown_at_its_place() {
     }
 }
 
-/// A running `rollcall serve`, the address it says that it listens on, and its log lines.
+/// A running `rollcall serve`, the address it says that it listens on, what it logged before, and the lines after.
 struct Running {
     child: Child,
     addr: String,
+    logs: String,
     lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
 }
 
@@ -145,24 +146,39 @@ impl Running {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.next_line().await.unwrap().unwrap();
-        let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON where there is no terminal");
-        let addr = line["addr"].as_str().unwrap().to_owned();
-        Self { child, addr, lines }
+        let mut logs = String::new();
+        let addr = loop {
+            let text = lines.next_line().await.unwrap().unwrap();
+            logs = logs + &text + "\n";
+            let line: serde_json::Value =
+                serde_json::from_str(&text).expect("logs are JSON where there is no terminal");
+            if let Some(addr) = line["addr"].as_str() {
+                break addr.to_owned();
+            }
+        };
+        Self { child, addr, logs, lines }
     }
 
     /// SIGTERM. Returns the exit code, how long it took, and what was logged.
     async fn terminate(mut self) -> (Option<i32>, Duration, String) {
         let started = Instant::now();
         tell_to_stop(&self.child).await;
-        let mut logs = String::new();
         while let Ok(Some(line)) = self.lines.next_line().await {
-            logs.push_str(&line);
-            logs.push('\n');
+            self.logs = self.logs + &line + "\n";
         }
         let status = self.child.wait().await.unwrap();
-        (status.code(), started.elapsed(), logs)
+        (status.code(), started.elapsed(), self.logs)
     }
+}
+
+#[tokio::test]
+async fn of_a_parameter_that_is_not_known_the_name_is_logged_and_no_value() {
+    let url = "postgres://127.0.0.1:1/none?sslpassword=hunter2&sslmode=disable&paswsord=hunter2";
+    let mut variables = variables("http://127.0.0.1:1", url);
+    variables.insert("RUST_LOG", "trace".into());
+    let (_, _, logs) = Running::start(&variables).await.terminate().await;
+    assert!(logs.contains("not known, and so are ignored: sslpassword, paswsord\""), "{logs}");
+    assert!(!logs.contains("hunter2"), "{logs}");
 }
 
 /// SIGTERM, by the shell: not every system has the program.
