@@ -40,14 +40,14 @@ pub struct Seen {
 
 impl Seen {
     pub fn of(sim: &Sim) -> Self {
-        let events = |calendar: &Value| sim.events(calendar["id"].as_str().unwrap().parse().unwrap());
+        let events = |calendar: &Value| sim.events(id(calendar).unwrap());
         let calendars = sim.calendars().into_iter().map(|calendar| (calendar.clone(), events(&calendar))).collect();
         Self { now: sim.clock().now(), calendars, bots: sim.all_bots(), said: BTreeMap::new() }
     }
 
     /// Whether an event of a calendar is to have a bot, as far as people and `policy` say.
     fn is_recorded(&self, calendar: &Value, event: Uuid, policy: &Policy) -> bool {
-        let calendar_id: Uuid = calendar["id"].as_str().unwrap_or_default().parse().unwrap_or_default();
+        let calendar_id = id(calendar).unwrap_or_default();
         let said = |id: Uuid, aspect: &str| self.said.get(&(id, aspect.to_owned())).map(String::as_str);
         if said(Uuid::nil(), "pause").or(said(calendar_id, "pause")).is_some() {
             return false;
@@ -62,16 +62,20 @@ impl Seen {
     }
 
     /// Whether an event of the meeting was deleted, or its calendar cut off, about when its bot joined, or later; or a bot went then,
-    /// though its event has another link since.
+    /// though its event has another link since. An event that changes once more after it was deleted seems to be deleted then,
+    /// wherever it had moved before.
     fn has_lost(&self, key: &str, meeting: &Wanted, join_early: TimeDelta) -> bool {
         let nearly = meeting.start - join_early - TimeDelta::minutes(1);
         let went = |bot: &Bot| bot.key == key && bot.state == BotState::Removed && bot.ended_at >= Some(nearly);
         let is_lost = |calendar: &Value, event: &Value| {
             let deleted_at = time(event, "updated_at").filter(|_| event["is_deleted"] == true);
             let lost_at = deleted_at.max(disconnected_at(calendar));
-            time(event, "start_time") == Some(meeting.start)
+            let is_of_meeting = time(event, "start_time") == Some(meeting.start)
                 && event["meeting_url"] == *meeting.meeting_url
-                && lost_at.is_some_and(|lost_at| lost_at >= nearly)
+                && lost_at >= Some(nearly);
+            let had_bot =
+                || self.bots.iter().any(|bot| bot.key == key && id(event).is_some_and(|id| bot.events.contains(&id)));
+            is_of_meeting || (deleted_at >= Some(nearly) && had_bot())
         };
         self.calendars.iter().any(|(calendar, events)| events.iter().any(|event| is_lost(calendar, event)))
             || self.bots.iter().any(went)
@@ -91,18 +95,18 @@ impl Seen {
     /// Whether a calendar has an event of each.
     fn share_calendar(&self, some: &BTreeSet<Uuid>, others: &BTreeSet<Uuid>) -> bool {
         self.calendars.iter().any(|(_, events)| {
-            let has = |ids: &BTreeSet<Uuid>| {
-                let id = |event: &Value| event["id"].as_str().and_then(|id| id.parse().ok());
-                events.iter().filter_map(id).any(|id| ids.contains(&id))
-            };
+            let has = |ids: &BTreeSet<Uuid>| events.iter().filter_map(id).any(|id| ids.contains(&id));
             has(some) && has(others)
         })
     }
 
     fn has(&self, event: Uuid) -> bool {
-        let id = Value::from(event.to_string());
-        self.calendars.iter().flat_map(|(_, events)| events).any(|event| event["id"] == id)
+        self.calendars.iter().flat_map(|(_, events)| events).filter_map(id).any(|id| id == event)
     }
+}
+
+fn id(row: &Value) -> Option<Uuid> {
+    row["id"].as_str()?.parse().ok()
 }
 
 fn time(row: &Value, name: &str) -> Option<DateTime<Utc>> {
@@ -218,7 +222,7 @@ fn read_wanted(event: &Value, now: DateTime<Utc>) -> Option<(Uuid, Wanted)> {
     }
     let meeting_url = event["meeting_url"].as_str()?.to_owned();
     let meeting = Wanted { start, meeting_url, events: BTreeSet::new(), names: BTreeSet::new() };
-    Some((event["id"].as_str()?.parse().ok()?, meeting))
+    Some((id(event)?, meeting))
 }
 
 /// What the bot of an event is called. Histories have no other templates.
