@@ -58,7 +58,7 @@ pub struct Scheduled {
     pub key: String,
     /// Of the `BOT_CONFIG` it carried.
     pub config: Fingerprint,
-    /// When it was accepted; `None` if that is not known.
+    /// When it was sent, if it is known: whether the bot is to join early was decided then.
     pub at: Option<DateTime<Utc>>,
 }
 
@@ -267,7 +267,11 @@ fn has_stray_bot(situation: &Situation, key: &str, meeting_url: &str) -> bool {
 
 fn plan_with_key(situation: &Situation, wish: &Wish, key: &str, meeting_url: &str) -> Plan {
     let needed = match situation.event.bots.iter().find(|bot| bot.deduplication_key == key) {
-        Some(bot) if situation.event.start_time <= situation.now || !bot.is_future(situation.now) => {
+        Some(bot)
+            if situation.event.start_time <= situation.now
+                || !bot.is_future(situation.now)
+                || has_joined_before_another(situation, key) =>
+        {
             return Plan::Keep(Kept::InMeeting);
         }
         Some(_) => match reconfiguration(situation, wish, key) {
@@ -280,6 +284,15 @@ fn plan_with_key(situation: &Situation, wish: &Wish, key: &str, meeting_url: &st
         },
     };
     Plan::Schedule { key: key.to_owned(), reason: needed }
+}
+
+/// Whether the bot with the event's key has joined early, as it has where another is listed that is still to join: an event has but
+/// one of these.
+fn has_joined_before_another(situation: &Situation, key: &str) -> bool {
+    let is_to_join =
+        |bot: &ObservedBot| start_in(&bot.deduplication_key).is_some_and(|start| !situation.joins_by_now(start));
+    situation.joins_by_now(situation.event.start_time)
+        && situation.event.bots.iter().any(|bot| bot.deduplication_key != key && is_to_join(bot))
 }
 
 /// The right bot is scheduled: whether its configuration has to change. The key holds start and link, so nothing else is
@@ -344,12 +357,16 @@ fn may_be_in_meeting(bot: &ObservedBot, situation: &Situation, meeting_url: &str
     // added to it. But one that was to join at the event's very time has, though it may be listed with a time that the event had in
     // between.
     let start = start_in(&bot.deduplication_key);
-    let has_joined = match start.filter(|start| [bot.start_time, situation.event.start_time].contains(start)) {
-        Some(start) => situation.joins_by_now(start),
+    let is_there = match start.filter(|start| [bot.start_time, situation.event.start_time].contains(start)) {
+        Some(start) => {
+            let scheduled = situation.scheduled.filter(|scheduled| scheduled.key == bot.deduplication_key);
+            let at = scheduled.and_then(|scheduled| scheduled.at);
+            has_joined(start, at, situation.policy.join_early, situation.now)
+        }
         None => bot.start_time <= situation.now,
     };
     let need_not_be_over = bot.start_time > situation.now - situation.policy.join_early - duration;
-    has_joined && need_not_be_over && bot.meeting_url.as_deref() == Some(meeting_url)
+    is_there && need_not_be_over && bot.meeting_url.as_deref() == Some(meeting_url)
 }
 
 impl Plan {

@@ -118,8 +118,9 @@ impl Reconciler {
                     };
                     queue::request(&mut tx, &[request], sent_at).await?;
                 }
-                // Until the start the event shows it, as long as it is of that time.
+                // Until the start the event shows it, as long as it is of that time and there.
                 let is_shown = start_in(key).is_some_and(|start| start > sent_at && start == answer.start_time);
+                let is_shown = is_shown && !answer.is_deleted;
                 if answer.has_bot(key) && !is_shown {
                     decisions::leave_behind(&mut *tx, &[key], sent_at).await?;
                 }

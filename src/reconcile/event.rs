@@ -234,7 +234,6 @@ impl Reconciler {
         // Whoever wishes for a bot knows the calendar.
         let Some(wish) = step.wish else { return Err(Error::NotConverged) };
         let bot = wish.bot.as_ref().map_err(Clone::clone)?;
-        let config = self.policy.bot_config_for(bot, &known.event, self.clock.now());
         if matches!(step.plan, Plan::Schedule { reason: Needed::Missing, .. }) {
             // If this fails until the start, it must not pass for one that was sent away.
             decisions::forget_scheduled(&self.db, known.event.id).await?;
@@ -243,12 +242,13 @@ impl Reconciler {
             self.doubt_scheduled(known).await?;
         }
         self.spend_on_bot(known.held.as_mut()).await?;
+        let sent_at = self.clock.now();
+        let config = self.policy.bot_config_for(bot, &known.event, sent_at);
         let call = self.api.schedule_bot(known.event.id, key, &config);
         known.held.iter_mut().for_each(HeldKey::open);
         let is_done = match self.call_paid(call).await {
             Ok(answer) => {
-                let at = Some(self.clock.now());
-                let scheduled = Scheduled { key: key.to_owned(), config: bot.fingerprint, at };
+                let scheduled = Scheduled { key: key.to_owned(), config: bot.fingerprint, at: Some(sent_at) };
                 self.mirror_answer(known, step, answer, Some(scheduled)).await?;
                 true
             }
@@ -459,8 +459,11 @@ impl Reconciler {
         let by = known.had_bots_until(now);
         // One that is not listed where another is that has joined was replaced in time, by a call whose answer was lost.
         let is_listed = |key: &&str| known.event.has_bot(key) || known.event.bots.iter().all(|bot| bot.is_future(now));
-        let joined = known.event.bots.iter().filter(|bot| !bot.is_future(by));
-        let left_behind = left_behind(before.filter(is_listed), joined, scheduled.as_ref(), by, by);
+        // Recall has removed from an event that is deleted what was still to join.
+        let all_have_joined = known.event.is_deleted && !known.is_gone;
+        let joined_by = if all_have_joined { by + self.policy.join_early } else { by };
+        let joined = known.event.bots.iter().filter(|bot| all_have_joined || !bot.is_future(by));
+        let left_behind = left_behind(before.filter(is_listed), joined, scheduled.as_ref(), by, joined_by);
         decisions::leave_behind(&mut *tx, &left_behind, now).await?;
         self.hand_over(&mut tx, known, scheduled.as_ref(), now).await?;
         decisions::record(&mut *tx, &decision, now).await?;
@@ -537,11 +540,13 @@ fn scheduled_after(known: &Known, plan: &Plan, join_early: TimeDelta, now: DateT
         // A bot whose answer was lost is in the meeting: other events' copies of it have to know.
         Plan::Keep(Kept::InMeeting) => {
             let joined = known.event.bots.iter().filter(|bot| !bot.is_future(now)).max_by_key(|bot| bot.start_time);
-            let (config, at) = known
-                .scheduled
-                .as_ref()
-                .map_or((Fingerprint::UNKNOWN, None), |scheduled| (scheduled.config, scheduled.at));
-            joined.map(|bot| Scheduled { key: bot.deduplication_key.clone(), config, at })
+            let Some(bot) = joined else {
+                return known.still_scheduled().filter(|scheduled| known.event.has_bot(&scheduled.key)).cloned();
+            };
+            let config = known.scheduled.as_ref().map_or(Fingerprint::UNKNOWN, |scheduled| scheduled.config);
+            let same = known.scheduled.as_ref().filter(|scheduled| scheduled.key == bot.deduplication_key);
+            let at = same.and_then(|scheduled| scheduled.at);
+            Some(Scheduled { key: bot.deduplication_key.clone(), config, at })
         }
         _ => known.still_scheduled().cloned(),
     }

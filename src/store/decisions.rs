@@ -225,7 +225,7 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
          insert into decisions as last
              (event_id, plan, reason, configuration, event_updated_at, decided_at,
               scheduled_key, scheduled_config, scheduled_at, decided_by, unscheduled_version, covered_key)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then $6::timestamptz end, $9, $14, $15)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, case when $7::text is not null then coalesce($16, $6::timestamptz) end, $9, $14, $15)
          on conflict (event_id) do update set
              plan = excluded.plan,
              reason = excluded.reason,
@@ -257,6 +257,7 @@ pub async fn record(db: impl PgExecutor<'_>, decision: &NewDecision<'_>, now: Da
         matches!(decision.plan, Plan::Keep(Kept::AsWanted | Kept::InMeeting)),
         decision.unscheduled_version,
         decision.covered_key,
+        decision.scheduled.and_then(|scheduled| scheduled.at),
     )
     .execute(db)
     .await?;

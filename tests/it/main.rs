@@ -17,6 +17,7 @@ mod configurations;
 mod demo;
 mod documents;
 mod doubts;
+mod early;
 mod failures;
 mod faults;
 mod histories;
