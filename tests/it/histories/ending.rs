@@ -47,8 +47,11 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
         stage.settle(watch).await?;
     }
     // What is parked since its calendar was cut off, which Recall may notice only now, or during a sweep that waits for budget, is
-    // woken by the next sweep.
-    for _ in 0..2 {
+    // woken by the next sweep. There are more calendars than one.
+    for sweeps in 0..5 {
+        if sweeps >= 2 && check_queue(stage).await.is_ok() {
+            break;
+        }
         stage.request_sweep().await;
         stage.settle(watch).await?;
     }

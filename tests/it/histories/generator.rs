@@ -49,6 +49,7 @@ fn nearer(operation: Operation, rng: &mut Rng) -> Operation {
         Operation::Move { event, in_minutes } => {
             Operation::Move { event: event % 4, in_minutes: near(in_minutes, rng) }
         }
+        Operation::Shift { event, minutes } => Operation::Shift { event: event % 4, minutes },
         Operation::Retitle { event, title } => Operation::Retitle { event: event % 4, title },
         Operation::Override { event, record } => Operation::Override { event: event % 4, record },
         Operation::Kick { event } => Operation::Kick { event: event % 4 },
@@ -126,7 +127,7 @@ fn operation(rng: &mut Rng, trouble: u32) -> Operation {
 
 fn people(rng: &mut Rng) -> Operation {
     let event = rng.usize(..8);
-    match rng.u8(..25) {
+    match rng.u8(..27) {
         0..=4 => Operation::Create {
             calendar: rng.usize(..4),
             in_minutes: in_minutes(rng),
@@ -149,6 +150,7 @@ fn people(rng: &mut Rng) -> Operation {
         19 => Operation::Restore { event },
         20 => Operation::Transfer { event, calendar: rng.usize(..4) },
         21..=23 => Operation::Retitle { event, title: rng.usize(..4) },
+        24 | 25 => Operation::Shift { event, minutes: *rng.choice(&[-9, -5, -2, 2, 5, 9]).unwrap() },
         _ => Operation::Kick { event },
     }
 }

@@ -89,6 +89,11 @@ pub enum Operation {
         event: usize,
         in_minutes: i64,
     },
+    /// By minutes from when it is: before a bot joins or after, and not at the time of any other meeting.
+    Shift {
+        event: usize,
+        minutes: i64,
+    },
     Prolong {
         event: usize,
         minutes: i64,

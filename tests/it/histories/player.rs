@@ -128,6 +128,9 @@ impl Stage<'_> {
             Operation::Move { event: number, in_minutes } => {
                 on(event(number), |id| sim.move_event(id, self.quarter_in(in_minutes)));
             }
+            Operation::Shift { event: number, minutes } => on(event(number), |id| {
+                sim.edit_event(id, |event| event.move_to(event.start + TimeDelta::minutes(minutes)));
+            }),
             Operation::Prolong { event: number, minutes } => on(event(number), |id| {
                 sim.edit_event(id, |event| event.end += TimeDelta::minutes(minutes));
             }),
