@@ -92,21 +92,31 @@ async fn a_call_that_was_sent_in_time_for_its_bot_to_be_early_counts_as_that() {
     world.finish().await;
 }
 
+/// Who finds out about it first: its event, a copy that comes after it has gone, or one from before.
 #[tokio::test]
 async fn a_bot_whose_answer_was_lost_stays_known_when_it_has_joined_and_its_event_goes() {
-    let (world, calendars) = early_world().await;
-    let meeting = NewEvent::new("Board", world.in_minutes(11), 30).at(LINK);
-    let event = world.sim.create_event(calendars[0], meeting.clone());
-    world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
-    world.settle().await;
-    world.advance(TimeDelta::seconds(30));
-    world.settle().await;
-    world.advance(TimeDelta::minutes(2));
-    assert_eq!(world.bot(event).state, BotState::InCall);
-    world.sim.delete_event(event);
-    world.settle().await;
-    world.sim.create_event(calendars[1], meeting);
-    world.settle().await;
-    assert_eq!(world.sim.all_bots().len(), 1);
-    world.finish_as_it_is().await;
+    for (is_copy_first, is_copied_before) in [(false, false), (true, false), (false, true)] {
+        let (world, calendars) = early_world().await;
+        let meeting = NewEvent::new("Board", world.in_minutes(11), 30).at(LINK);
+        let event = world.sim.create_event(calendars[0], meeting.clone());
+        world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+        world.settle().await;
+        world.advance(TimeDelta::seconds(30));
+        world.settle().await;
+        world.advance(TimeDelta::minutes(2));
+        assert_eq!(world.bot(event).state, BotState::InCall);
+        if is_copied_before {
+            world.sim.create_event(calendars[1], meeting.clone());
+            world.settle().await;
+        }
+        world.sim.delete_event(event);
+        if is_copy_first {
+            world.sim.lose_pending_webhooks();
+        }
+        world.settle().await;
+        world.sim.create_event(calendars[1], meeting);
+        world.settle().await;
+        assert_eq!(world.sim.all_bots().len(), 1, "{is_copy_first} {is_copied_before}");
+        world.finish_as_it_is().await;
+    }
 }
