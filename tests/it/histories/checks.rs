@@ -35,6 +35,8 @@ pub struct Watch {
     pub late_calls: usize,
     /// Statements whose answer nobody waits for any more. They may pay for a call when a later turn is looked at.
     pub late_payments: i64,
+    /// When Recall notices the last disconnection.
+    pub noticed_by: Option<DateTime<Utc>>,
     /// Something failed that may leave what only a full sync finds.
     pub needs_full_sync: bool,
 }

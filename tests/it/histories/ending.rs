@@ -46,12 +46,8 @@ pub async fn converge(stage: &mut Stage<'_>, watch: &mut Watch) -> Result<(), Vi
         request_full_syncs(stage).await;
         stage.settle(watch).await?;
     }
-    // What is parked since its calendar was cut off, which Recall may notice only now, or during a sweep that waits for budget, is
-    // woken by the next sweep. There are more calendars than one.
-    for sweeps in 0..5 {
-        if sweeps >= 2 && check_queue(stage).await.is_ok() {
-            break;
-        }
+    // What is parked since its calendar was cut off, which is noticed during a sweep that waits for budget, is woken by the next one.
+    for _ in 0..2 {
         stage.request_sweep().await;
         stage.settle(watch).await?;
     }
@@ -70,8 +66,10 @@ async fn end_troubles(stage: &mut Stage<'_>, watch: &mut Watch) {
     stage.let_go(watch).await;
     stage.sim.enable_endpoint();
     stage.start_waiting().await;
-    // Beyond the time that a configuration counts as running which no replica has any more.
-    stage.advance(TimeDelta::minutes(2)).await;
+    // Beyond the time that a configuration counts as running which no replica has any more, and to when Recall has noticed each
+    // disconnection.
+    let until_noticed = watch.noticed_by.map_or(TimeDelta::zero(), |noticed_by| noticed_by - stage.now());
+    stage.advance(until_noticed.max(TimeDelta::minutes(2))).await;
     stage.end_rollout().await;
     stage.confirm().await;
 }

@@ -79,6 +79,11 @@ impl Stage<'_> {
                 let after = id.and_then(|id| Some((id, self.version(id)?)));
                 watch.past.unseen.extend(after.filter(|(_, version)| before != Some(*version)));
             }
+            Operation::Disconnect { .. } => {
+                let lag = self.sim.current_knobs().revocation_lag_secs;
+                watch.noticed_by = watch.noticed_by.max(Some(self.now() + TimeDelta::seconds(lag)));
+                self.let_people_act(operation);
+            }
             Operation::Sweep => self.request_sweep().await,
             Operation::Deliver => _ = self.sim.deliver_due().await,
             Operation::DeliverOne { webhook } => self.deliver_one(webhook).await,
