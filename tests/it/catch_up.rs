@@ -13,6 +13,7 @@ use rollcall::{
 };
 use serde_json::json;
 use sqlx::Executor;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::{
@@ -64,6 +65,14 @@ async fn settle(world: &World) {
         world.advance(TimeDelta::seconds(20));
     }
     world.settle().await;
+}
+
+/// Takes turns, in a task of its own, until one hangs in a call.
+async fn begin_turns_that_hang(world: &World) -> JoinHandle<()> {
+    let worker = world.replica.worker.clone();
+    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
+    world.until(|| world.sim.hanging() == 1).await;
+    turns
 }
 
 async fn verdict(world: &World) -> String {
@@ -188,9 +197,7 @@ async fn what_is_asked_while_a_list_is_read_is_not_answered_by_it() {
     move_all(&world, &events, 301);
     world.sim.deliver_due().await;
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
-    let worker = world.replica.worker.clone();
-    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let turns = begin_turns_that_hang(&world).await;
     world.sim.move_event(events[0], world.in_minutes(302));
     world.sim.deliver_due().await;
     world.sim.release();
@@ -209,9 +216,7 @@ async fn what_a_sweep_asks_while_a_list_is_read_is_not_answered_by_it_either() {
     world.sim.edit_event(events[0], |event| event.title = "Shown by the list".into());
     world.sim.deliver_due().await;
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
-    let worker = world.replica.worker.clone();
-    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let turns = begin_turns_that_hang(&world).await;
     world.sim.edit_event(events[0], |event| event.title = "Not shown by the list".into());
     world.sim.lose_pending_webhooks();
     let (now, mut db) = (world.now(), world.db.acquire().await.unwrap());
@@ -246,9 +251,7 @@ async fn a_turn_that_reads_slow_pages_of_the_workspace_goes_on_in_another() {
 async fn end_a_list_while_keys_are_locked(world: &World, status: Option<u16>) {
     world.sim.knobs(|knobs| knobs.page_size = 10);
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
-    let worker = world.replica.worker.clone();
-    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let turns = begin_turns_that_hang(world).await;
     let mut lock = world.db.begin().await.unwrap();
     lock.execute("select from reconcile_queue where kind = 'calendar' order by key limit 5 for update").await.unwrap();
     status.into_iter().for_each(|status| world.sim.fail_next(Endpoint::ListEvents, Fault::Status(status), 1));
@@ -405,9 +408,7 @@ async fn a_list_that_many_more_calendars_come_to_wait_for_begins_anew_rather_tha
     move_all(&world, some, 301);
     world.sim.deliver_due().await;
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
-    let worker = world.replica.worker.clone();
-    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let turns = begin_turns_that_hang(&world).await;
     move_all(&world, others, 301);
     world.sim.deliver_due().await;
     world.take_turns().await;
@@ -432,9 +433,7 @@ async fn a_list_that_would_begin_anew_and_is_refused_comes_to_nothing() {
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
     world.sim.fail_next(Endpoint::ListEvents, Fault::Latency(0), 4);
     world.sim.fail_next(Endpoint::ListEvents, Fault::Status(400), 1);
-    let worker = world.replica.worker.clone();
-    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let turns = begin_turns_that_hang(&world).await;
     move_all(&world, others, 301);
     world.sim.deliver_due().await;
     world.take_turns().await;
@@ -455,9 +454,7 @@ async fn a_calendar_that_was_in_hand_when_a_list_began_looks_again_soon() {
     world.sim.deliver_due().await;
     let claimed = wake_and_claim(&world.db, any(1), world.now()).await.pop().unwrap();
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
-    let worker = world.replica.worker.clone();
-    let turns = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let turns = begin_turns_that_hang(&world).await;
     let outcome = world.replica.worker.reconciler().turn(&claimed).await.unwrap();
     let Outcome::GoesOn(until) = outcome else { panic!("{outcome:?}") };
     world.sim.release();
@@ -629,9 +626,7 @@ async fn a_calendar_that_looks_back_much_further_than_others_does_not_wait_for_t
     world.sim.deliver_due().await;
     world.sim.clear_calls();
     world.sim.fail_next(Endpoint::ListEvents, Fault::HangAnswer, 1);
-    let worker = world.replica.worker.clone();
-    let listing = tokio::spawn(async move { while worker.take_one_turn().await.unwrap() {} });
-    world.until(|| world.sim.hanging() == 1).await;
+    let listing = begin_turns_that_hang(&world).await;
     move_all(&world, &events[1..], 303);
     world.sim.deliver_due().await;
     world.advance(TimeDelta::seconds(20));
