@@ -118,10 +118,15 @@ impl Reconciler {
                     };
                     queue::request(&mut tx, &[request], sent_at).await?;
                 }
-                // Until the start the event shows it, as long as it is of that time and there.
-                let is_shown = start_in(key).is_some_and(|start| start > sent_at && start == answer.start_time);
-                let is_shown = is_shown && !answer.is_deleted;
-                if answer.has_bot(key) && !is_shown {
+                let is_to_come = start_in(key).is_some_and(|start| start > sent_at);
+                if answer.has_bot(key) && is_to_come && !answer.is_deleted {
+                    // The event shows it, as long as it is of that time. If it has moved, its own turn will tell whether the bot goes
+                    // with it.
+                    if start_in(key) != Some(answer.start_time) {
+                        tx.commit().await?;
+                        return Ok(false);
+                    }
+                } else if answer.has_bot(key) {
                     decisions::leave_behind(&mut *tx, &[key], sent_at).await?;
                 }
                 tx.commit().await?;

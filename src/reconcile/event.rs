@@ -125,11 +125,18 @@ impl Reconciler {
         if let Some(held) = known.held {
             self.release_key(held).await?;
         }
-        converged?;
-        Ok(if self.configuration.is_newest() { settled } else { Outcome::LeftToNewest })
+        let plan = converged?;
+        // Before the start the bot that it relies on may still go, or turn out not to have joined.
+        let relies_on_another = plan == Plan::Nothing(NoBot::Covered) && known.event.start_time > self.clock.now();
+        Ok(match self.configuration.is_newest() {
+            true if relies_on_another => Outcome::ComesBack(known.event.start_time),
+            true => settled,
+            false => Outcome::LeftToNewest,
+        })
     }
 
-    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<(), Error> {
+    /// Returns the plan that leaves nothing to do.
+    async fn converge(&self, known: &mut Known, claimed: &Claimed) -> Result<Plan, Error> {
         let mut carried_out: Option<Plan> = None;
         for _ in 0..MAX_STEPS {
             let now = self.clock.now();
@@ -148,11 +155,10 @@ impl Reconciler {
                 }
                 Plan::Nothing(_) | Plan::Keep(_) => {
                     // What a confirmation is to find is recorded in any case.
-                    return if carried_out.is_none() || plan == Plan::Keep(Kept::HeldBack) {
-                        self.record(known, &plan, wish.as_ref(), claimed, now).await
-                    } else {
-                        Ok(())
-                    };
+                    if carried_out.is_none() || plan == Plan::Keep(Kept::HeldBack) {
+                        self.record(known, &plan, wish.as_ref(), claimed, now).await?;
+                    }
+                    return Ok(plan);
                 }
                 Plan::Schedule { key, .. } if !known.holds_for_a_call(key, now) => {
                     // The event has turned out to have moved, or what was read of it is of long ago.

@@ -89,6 +89,7 @@ async fn a_call_that_was_sent_in_time_for_its_bot_to_be_early_counts_as_that() {
     world.sim.create_event(calendars[1], meeting);
     world.settle().await;
     assert_eq!(world.sim.all_bots().len(), 1);
+    world.advance(TimeDelta::minutes(10));
     world.finish().await;
 }
 
@@ -118,5 +119,33 @@ async fn a_bot_whose_answer_was_lost_stays_known_when_it_has_joined_and_its_even
         world.settle().await;
         assert_eq!(world.sim.all_bots().len(), 1, "{is_copy_first} {is_copied_before}");
         world.finish_as_it_is().await;
+    }
+}
+
+/// The answer to its call was lost, so nobody knows when it joins, but that it is there.
+#[tokio::test]
+async fn a_copy_that_relied_on_a_bot_that_goes_before_the_start_gets_one_then() {
+    for has_moved in [false, true] {
+        let (world, calendars) = early_world().await;
+        let meeting = NewEvent::new("Board", world.in_minutes(8), 30).at(LINK);
+        let event = world.sim.create_event(calendars[0], meeting.clone());
+        world.sim.fail_next(Endpoint::ScheduleBot, Fault::LoseAnswer, 1);
+        world.settle().await;
+        if has_moved {
+            world.sim.move_event(event, world.in_minutes(45));
+            world.sim.lose_pending_webhooks();
+        }
+        let copy = world.sim.create_event(calendars[1], meeting);
+        world.settle().await;
+        world.assert_no_bot(copy);
+        if !has_moved {
+            world.sim.delete_event(event);
+        }
+        world.settle().await;
+        world.advance(TimeDelta::minutes(8));
+        world.settle().await;
+        assert_eq!(world.bot(copy).state, BotState::InCall, "{has_moved}");
+        assert_eq!(live(&world), if has_moved { 2 } else { 1 });
+        world.finish().await;
     }
 }
